@@ -1,0 +1,126 @@
+// Package admin is what an operator can ask of drover: who is read, how it
+// goes, what is missing. The same calls work on a ledger that nobody has open
+// (Local) and on a running process, over a Unix socket in the ledger's
+// directory that only its owner may open (Serve, Dial).
+package admin
+
+import (
+	"context"
+	"time"
+
+	"drover"
+)
+
+// API is what can be asked.
+type API interface {
+	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
+	Tenants(ctx context.Context) ([]TenantStatus, error)
+	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
+	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
+	PauseTenant(ctx context.Context, idOrName string) error
+	ResumeTenant(ctx context.Context, idOrName string) error
+	RemoveTenant(ctx context.Context, idOrName string) error
+	Status(ctx context.Context) (Status, error)
+	AcknowledgeGap(ctx context.Context, id int64, why string) error
+}
+
+// NewTenant is what an operator says of a new tenant.
+type NewTenant struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Customer string            `json:"customer"`
+	Cloud    string            `json:"cloud"`
+	App      string            `json:"app"`
+	Region   string            `json:"region"`
+	Sources  []drover.SourceID `json:"sources"`
+	// Start is "now", an instant (RFC 3339) or an age ("24h", "30d"): rows
+	// that changed before it are not owed.
+	Start string `json:"start"`
+	// RefreshToken is a delegated credential, if the tenant is read by one.
+	// It is sent over the socket and sealed in the ledger; it is never shown.
+	RefreshToken string `json:"refresh_token,omitempty"`
+}
+
+// FeedStatus is how one feed goes.
+type FeedStatus struct {
+	Source    drover.SourceID `json:"source"`
+	Through   drover.Instant  `json:"through"`   // everything below is in the ledger or in a gap
+	LastWhole drover.Instant  `json:"last_read"` // by the server's clock
+	Revisions uint64          `json:"revisions"`
+	Parked    string          `json:"parked,omitempty"`
+	OpenGaps  int             `json:"open_gaps"`
+}
+
+// TenantStatus is a tenant and its feeds.
+type TenantStatus struct {
+	ID       drover.TenantID    `json:"id"`
+	Name     string             `json:"name"`
+	Customer drover.CustomerID  `json:"customer"`
+	Cloud    string             `json:"cloud"`
+	App      string             `json:"app"`
+	Region   string             `json:"region,omitempty"`
+	State    drover.TenantState `json:"state"`
+	Start    drover.Instant     `json:"start"`
+	Added    drover.Instant     `json:"added"`
+	Feeds    []FeedStatus       `json:"feeds"`
+}
+
+// Finding is one result of a check.
+type Finding struct {
+	What string `json:"what"` // token, roles, graph.alerts …
+	OK   bool   `json:"ok"`
+	Says string `json:"says"`
+	Hint string `json:"hint,omitempty"`
+}
+
+// TenantCheck is what a test call to each feed brought.
+type TenantCheck struct {
+	Tenant   drover.TenantID `json:"tenant"`
+	Name     string          `json:"name"`
+	Findings []Finding       `json:"findings"`
+}
+
+// OK reports whether everything works.
+func (c TenantCheck) OK() bool {
+	for _, f := range c.Findings {
+		if !f.OK {
+			return false
+		}
+	}
+	return true
+}
+
+// SinkStatus is how far a sink has taken everything.
+type SinkStatus struct {
+	ID      drover.SinkID `json:"id"`
+	Feeds   int           `json:"feeds"`
+	Behind  uint64        `json:"behind"`    // revisions not yet taken
+	Aside   int64         `json:"set_aside"` // records refused for good and not resolved
+	Attempt int           `json:"in_flight"` // batches under way
+}
+
+// GapStatus is an open gap.
+type GapStatus struct {
+	ID       int64           `json:"id"`
+	Tenant   drover.TenantID `json:"tenant"`
+	Source   drover.SourceID `json:"source"`
+	Sink     drover.SinkID   `json:"sink,omitempty"`
+	From     drover.Instant  `json:"from"`
+	To       drover.Instant  `json:"to"`
+	Provider string          `json:"provider,omitempty"`
+	Cause    string          `json:"cause"`
+	Tries    int             `json:"tries"`
+}
+
+// Status is the whole.
+type Status struct {
+	Ledger      string           `json:"ledger"`
+	Incarnation string           `json:"incarnation"`
+	Running     bool             `json:"running"` // a process is reading and delivering
+	Uptime      time.Duration    `json:"uptime_ns,omitempty"`
+	Tenants     []TenantStatus   `json:"tenants"`
+	Sinks       []SinkStatus     `json:"sinks"`
+	Gaps        []GapStatus      `json:"open_gaps"`
+	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
+	Used        int64            `json:"ledger_bytes"`
+}

@@ -1,0 +1,297 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"drover"
+	"drover/internal/ledger"
+)
+
+// Local answers from an open ledger.
+type Local struct {
+	Store ledger.Store
+	// Known says what the config allows; nil members allow everything.
+	Clouds, Apps []string
+	Sinks        []drover.SinkID
+	// DefaultStart is what a tenant begins with when none is said.
+	DefaultStart string
+	// Check makes a test call to each feed of a tenant. It may be nil.
+	Check func(ctx context.Context, t drover.Tenant) []Finding
+	// SealRefreshToken stores a delegated credential. It may be nil.
+	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// Started is when the process began to read, zero if it does not.
+	Started time.Time
+}
+
+var _ API = (*Local)(nil)
+
+// usage returns an error about what was asked for.
+func usage(op, hint string, err error) error {
+	return &drover.Error{Op: op, Kind: drover.Refused, Hint: hint, Err: err}
+}
+
+// AddTenant checks and stores a new tenant.
+func (l *Local) AddTenant(ctx context.Context, n NewTenant) (drover.Tenant, error) {
+	const op = "add tenant"
+	id, err := drover.ParseTenantID(n.ID)
+	if err != nil {
+		return drover.Tenant{}, usage(op, "", err)
+	}
+	name := strings.ToLower(n.Name)
+	if name == "" {
+		name = n.Customer
+	}
+	if _, err := drover.ParseCustomerID(name); err != nil {
+		return drover.Tenant{}, usage(op, "give a short name: --name contoso", err)
+	}
+	customer := n.Customer
+	if customer == "" {
+		customer = name
+	}
+	slug, err := drover.ParseCustomerID(customer)
+	if err != nil {
+		return drover.Tenant{}, usage(op, "", err)
+	}
+	t := drover.Tenant{ID: id, Name: name, Customer: slug, Cloud: orDefault(n.Cloud, "worldwide"), App: orDefault(n.App, "default"), Region: n.Region,
+		Sources: n.Sources, State: drover.Active, Added: drover.InstantOf(time.Now())}
+	if len(t.Sources) == 0 {
+		t.Sources = []drover.SourceID{drover.GraphAlerts}
+	}
+	if err := oneOf("cloud", t.Cloud, l.Clouds); err != nil {
+		return drover.Tenant{}, usage(op, "define it under clouds: in the config, or use a built-in one", err)
+	}
+	if err := oneOf("app", t.App, l.Apps); err != nil {
+		return drover.Tenant{}, usage(op, "define it under apps: in the config", err)
+	}
+	if t.Start, err = ParseStart(orDefault(n.Start, orDefault(l.DefaultStart, "now")), time.Now()); err != nil {
+		return drover.Tenant{}, usage(op, "", err)
+	}
+	if err := l.Store.AddTenant(ctx, t); err != nil {
+		if errors.Is(err, ledger.ErrConflict) {
+			return drover.Tenant{}, usage(op, "see: drover tenant list", fmt.Errorf("a tenant with the ID %s or the name %s is already there", t.ID, t.Name))
+		}
+		return drover.Tenant{}, err
+	}
+	if n.RefreshToken != "" && l.SealRefreshToken != nil {
+		if err := l.SealRefreshToken(ctx, t, drover.NewSecret(n.RefreshToken)); err != nil {
+			return t, fmt.Errorf("the tenant was added, but its refresh token could not be stored: %w", err)
+		}
+	}
+	return t, nil
+}
+
+func orDefault(s, d string) string {
+	if s == "" {
+		return d
+	}
+	return s
+}
+
+func oneOf(what, got string, allowed []string) error {
+	if allowed == nil {
+		return nil
+	}
+	for _, a := range allowed {
+		if a == got {
+			return nil
+		}
+	}
+	return fmt.Errorf("there is no %s named %q; known are: %s", what, got, strings.Join(allowed, ", "))
+}
+
+// ParseStart reads "now", an instant, or an age such as 90m, 24h or 30d.
+func ParseStart(s string, now time.Time) (drover.Instant, error) {
+	if s == "now" || s == "" {
+		return drover.InstantOf(now), nil
+	}
+	if i, err := drover.ParseInstant(s); err == nil {
+		return i, nil
+	}
+	if i, err := drover.ParseInstant(s + "T00:00:00Z"); err == nil {
+		return i, nil
+	}
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.Atoi(n); err == nil && days >= 0 && days <= 3650 {
+			return drover.InstantOf(now.AddDate(0, 0, -days)), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return drover.InstantOf(now.Add(-d)), nil
+	}
+	return drover.NoInstant, fmt.Errorf("%q is no starting point: say now, an instant such as 2026-03-02T08:00:00Z, or an age such as 24h or 30d", s)
+}
+
+func (l *Local) find(ctx context.Context, op, idOrName string) (drover.Tenant, error) {
+	t, err := l.Store.FindTenant(ctx, idOrName)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return t, usage(op, "see: drover tenant list", fmt.Errorf("there is no tenant %q", idOrName))
+	}
+	return t, err
+}
+
+// Tenants lists all tenants with their feeds.
+func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
+	tenants, err := l.Store.ListTenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	feeds, err := l.Store.Feeds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
+	for _, f := range feeds {
+		s := FeedStatus{Source: f.Feed.Source, Through: drover.NoInstant, LastWhole: f.Whole, Revisions: f.Head, Parked: f.Parked, OpenGaps: len(f.Gaps)}
+		if f.Cursor.Source != "" {
+			s.Through = max(f.Cursor.Through, f.Whole)
+		}
+		byTenant[f.Feed.Tenant] = append(byTenant[f.Feed.Tenant], s)
+	}
+	out := make([]TenantStatus, 0, len(tenants))
+	for _, t := range tenants {
+		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
+			Feeds: byTenant[t.ID]})
+	}
+	return out, nil
+}
+
+// Tenant returns one tenant.
+func (l *Local) Tenant(ctx context.Context, idOrName string) (TenantStatus, error) {
+	t, err := l.find(ctx, "show tenant", idOrName)
+	if err != nil {
+		return TenantStatus{}, err
+	}
+	all, err := l.Tenants(ctx)
+	if err != nil {
+		return TenantStatus{}, err
+	}
+	for _, s := range all {
+		if s.ID == t.ID {
+			return s, nil
+		}
+	}
+	return TenantStatus{}, ledger.ErrNotFound
+}
+
+// CheckTenant makes a test call to each feed.
+func (l *Local) CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error) {
+	t, err := l.find(ctx, "check tenant", idOrName)
+	if err != nil {
+		return TenantCheck{}, err
+	}
+	if l.Check == nil {
+		return TenantCheck{}, errors.New("no check is available here")
+	}
+	return TenantCheck{Tenant: t.ID, Name: t.Name, Findings: l.Check(ctx, t)}, nil
+}
+
+// PauseTenant stops reading a tenant; what is in the ledger is delivered.
+func (l *Local) PauseTenant(ctx context.Context, idOrName string) error {
+	return l.setState(ctx, "pause tenant", idOrName, drover.Paused)
+}
+
+// ResumeTenant reads a paused tenant again, from where it was.
+func (l *Local) ResumeTenant(ctx context.Context, idOrName string) error {
+	return l.setState(ctx, "resume tenant", idOrName, drover.Active)
+}
+
+func (l *Local) setState(ctx context.Context, op, idOrName string, s drover.TenantState) error {
+	t, err := l.find(ctx, op, idOrName)
+	if err != nil {
+		return err
+	}
+	if t.State == drover.Removed {
+		return usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
+	}
+	return l.Store.SetTenantState(ctx, t.ID, s)
+}
+
+// RemoveTenant destroys a tenant's data key and credentials.
+func (l *Local) RemoveTenant(ctx context.Context, idOrName string) error {
+	t, err := l.find(ctx, "remove tenant", idOrName)
+	if err != nil {
+		return err
+	}
+	return l.Store.RemoveTenant(ctx, t.ID)
+}
+
+// AcknowledgeGap takes note of a gap.
+func (l *Local) AcknowledgeGap(ctx context.Context, id int64, why string) error {
+	if strings.TrimSpace(why) == "" {
+		return usage("acknowledge gap", "say why: --why \"…\"", errors.New("no reason given"))
+	}
+	err := l.Store.AcknowledgeGap(ctx, id, why)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return usage("acknowledge gap", "see: drover status", fmt.Errorf("there is no open gap %d", id))
+	}
+	return err
+}
+
+// Status puts everything together.
+func (l *Local) Status(ctx context.Context) (Status, error) {
+	id := l.Store.Identity()
+	s := Status{Ledger: id.ID, Incarnation: id.Incarnation, Aside: make(map[string]int64)}
+	if !l.Started.IsZero() {
+		s.Running, s.Uptime = true, time.Since(l.Started)
+	}
+	var err error
+	if s.Tenants, err = l.Tenants(ctx); err != nil {
+		return s, err
+	}
+	for _, sink := range l.Sinks {
+		st, err := l.sink(ctx, sink)
+		if err != nil {
+			return s, err
+		}
+		s.Sinks = append(s.Sinks, st)
+	}
+	gaps, err := l.Store.Gaps(ctx, ledger.GapFilter{State: drover.GapOpen})
+	if err != nil {
+		return s, err
+	}
+	for _, g := range gaps {
+		s.Gaps = append(s.Gaps, GapStatus{ID: g.ID, Tenant: g.Feed.Tenant, Source: g.Feed.Source, Sink: g.Sink, From: g.Span.From, To: g.Span.To, Provider: g.Provider, Cause: g.Cause, Tries: g.Tries})
+	}
+	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Unresolved: true})
+	if err != nil {
+		return s, err
+	}
+	for _, a := range aside {
+		if a.Sink == "" {
+			s.Aside[a.Reason] += a.Count
+		}
+	}
+	space, err := l.Store.Space(ctx)
+	s.Used = space.Used
+	return s, err
+}
+
+func (l *Local) sink(ctx context.Context, id drover.SinkID) (SinkStatus, error) {
+	s := SinkStatus{ID: id}
+	places, err := l.Store.Places(ctx, id)
+	if err != nil {
+		return s, fmt.Errorf("read places of sink %s: %w", id, err)
+	}
+	s.Feeds = len(places)
+	for _, p := range places {
+		s.Behind += p.Head - p.Seq - uint64(len(p.Beyond))
+	}
+	attempts, err := l.Store.Attempts(ctx, id)
+	if err != nil {
+		return s, err
+	}
+	s.Attempt = len(attempts)
+	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Sink: id, Unresolved: true})
+	if err != nil {
+		return s, err
+	}
+	for _, a := range aside {
+		s.Aside += a.Count
+	}
+	return s, nil
+}

@@ -1,0 +1,215 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"drover"
+)
+
+// SocketName is the socket's name in the ledger's directory.
+const SocketName = "admin.sock"
+
+// maxMessage bounds a request and an answer: 10,000 tenants fit many times.
+const maxMessage = 64 << 20
+
+// call describes one method on the wire: POST /v1/<name>, JSON both ways.
+type call func(ctx context.Context, api API, arg json.RawMessage) (any, error)
+
+var calls = map[string]call{
+	"add_tenant":    with(func(ctx context.Context, a API, n NewTenant) (any, error) { return a.AddTenant(ctx, n) }),
+	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
+	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
+	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
+	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
+	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
+	"remove_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
+	"status":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
+		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
+	}),
+}
+
+type gapAck struct {
+	ID  int64  `json:"id"`
+	Why string `json:"why"`
+}
+
+func with[T any](f func(context.Context, API, T) (any, error)) call {
+	return func(ctx context.Context, api API, arg json.RawMessage) (any, error) {
+		var v T
+		if len(arg) > 0 {
+			if err := json.Unmarshal(arg, &v); err != nil {
+				return nil, fmt.Errorf("read the request: %w", err)
+			}
+		}
+		return f(ctx, api, v)
+	}
+}
+
+// wireError carries an error over the socket.
+type wireError struct {
+	Op     string          `json:"op"`
+	Tenant drover.TenantID `json:"tenant,omitempty"`
+	Kind   drover.Kind     `json:"kind"`
+	Code   string          `json:"code,omitempty"`
+	Hint   string          `json:"hint,omitempty"`
+	Text   string          `json:"text"`
+}
+
+// Listen opens the socket for its owner only. A socket that an ended process
+// left behind is replaced; the caller holds the ledger's lock, so there is no
+// other living one.
+func Listen(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace the admin socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the admin socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("close the admin socket to others: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers until ctx ends.
+func Serve(ctx context.Context, l net.Listener, api API) error {
+	mux := http.NewServeMux()
+	for name, f := range calls {
+		mux.HandleFunc("POST /v1/"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, api, f) })
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stopped := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stopped()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the admin socket: %w", err)
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, r *http.Request, api API, f call) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+	var v any
+	if err == nil {
+		v, err = f(r.Context(), api, body)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		e := wireError{Kind: drover.KindOf(err), Hint: drover.HintOf(err), Text: err.Error()}
+		var de *drover.Error
+		if errors.As(err, &de) {
+			e.Op, e.Tenant, e.Code = de.Op, de.Tenant, de.Code
+			if de.Err != nil {
+				e.Text = de.Err.Error()
+			}
+		}
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_ = json.NewEncoder(w).Encode(e)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// Client asks a running process.
+type Client struct{ http *http.Client }
+
+var _ API = (*Client)(nil)
+
+// Dial returns a client of the process that has the ledger in dir open. It
+// connects with the first call.
+func Dial(dir string) *Client {
+	var d net.Dialer
+	return &Client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", filepath.Join(dir, SocketName))
+	}}}}
+}
+
+func ask[T any](ctx context.Context, c *Client, name string, arg any) (out T, err error) {
+	body, err := json.Marshal(arg)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://drover/v1/"+name, bytes.NewReader(body))
+	if err != nil {
+		return out, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return out, fmt.Errorf("ask the running process: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	dec := json.NewDecoder(io.LimitReader(res.Body, maxMessage))
+	if res.StatusCode != http.StatusOK {
+		var e wireError
+		if err := dec.Decode(&e); err != nil {
+			return out, fmt.Errorf("ask the running process: status %d", res.StatusCode)
+		}
+		return out, &drover.Error{Op: e.Op, Tenant: e.Tenant, Kind: e.Kind, Code: e.Code, Hint: e.Hint, Err: errors.New(e.Text)}
+	}
+	if err := dec.Decode(&out); err != nil {
+		return out, fmt.Errorf("read the answer of the running process: %w", err)
+	}
+	return out, nil
+}
+
+// AddTenant is API.AddTenant.
+func (c *Client) AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error) {
+	return ask[drover.Tenant](ctx, c, "add_tenant", t)
+}
+
+// Tenants is API.Tenants.
+func (c *Client) Tenants(ctx context.Context) ([]TenantStatus, error) {
+	return ask[[]TenantStatus](ctx, c, "tenants", struct{}{})
+}
+
+// Tenant is API.Tenant.
+func (c *Client) Tenant(ctx context.Context, s string) (TenantStatus, error) {
+	return ask[TenantStatus](ctx, c, "tenant", s)
+}
+
+// CheckTenant is API.CheckTenant.
+func (c *Client) CheckTenant(ctx context.Context, s string) (TenantCheck, error) {
+	return ask[TenantCheck](ctx, c, "check_tenant", s)
+}
+
+// PauseTenant is API.PauseTenant.
+func (c *Client) PauseTenant(ctx context.Context, s string) error {
+	_, err := ask[any](ctx, c, "pause_tenant", s)
+	return err
+}
+
+// ResumeTenant is API.ResumeTenant.
+func (c *Client) ResumeTenant(ctx context.Context, s string) error {
+	_, err := ask[any](ctx, c, "resume_tenant", s)
+	return err
+}
+
+// RemoveTenant is API.RemoveTenant.
+func (c *Client) RemoveTenant(ctx context.Context, s string) error {
+	_, err := ask[any](ctx, c, "remove_tenant", s)
+	return err
+}
+
+// Status is API.Status.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return ask[Status](ctx, c, "status", struct{}{})
+}
+
+// AcknowledgeGap is API.AcknowledgeGap.
+func (c *Client) AcknowledgeGap(ctx context.Context, id int64, why string) error {
+	_, err := ask[any](ctx, c, "acknowledge_gap", gapAck{id, why})
+	return err
+}

@@ -1,0 +1,110 @@
+package collect
+
+import (
+	"drover"
+	"drover/internal/ledger"
+)
+
+// key is a revision's key within a feed, without the ordinal.
+type key struct {
+	changed drover.Instant
+	alert   drover.Hash
+}
+
+// knowledge is what a reader remembers beside the ledger. Losing it costs
+// time, never a row.
+type knowledge struct {
+	// fresh is set while a feed is read for the first time.
+	fresh *seen
+	// pending holds other content seen once under a key that the ledger has;
+	// a second read in a row that agrees makes it a revision.
+	pending map[key]pending
+	// same remembers bytes that were found to mean the same as the newest
+	// state under a key, so that a row that keeps them is compared once.
+	same map[key]drover.Hash
+	// unstable lists keys with more states than are taken, to say so once.
+	unstable map[key]bool
+	read     uint64  // counts passes, to tell one read from the next
+	split    []int64 // gaps to halve with the next commit
+}
+
+type pending struct {
+	raw  []byte
+	read uint64
+}
+
+// Bounds of what is remembered per feed.
+const (
+	maxPending = 256
+	maxSame    = 4096
+	maxConfirm = 64
+)
+
+func newKnowledge(first bool) *knowledge {
+	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool)}
+	if first {
+		k.fresh = newSeen()
+	}
+	return k
+}
+
+// caughtUp ends a whole read of the tail.
+func (k *knowledge) caughtUp() {
+	k.fresh = nil
+	k.read++
+}
+
+// endSide ends a read beside the tail.
+func (k *knowledge) endSide() { k.read++ }
+
+// verdict on a row whose key the ledger has.
+type verdict int
+
+const (
+	repeat   verdict = iota // nothing new
+	other                   // a new state under the same change time
+	waiting                 // other content, seen once
+	unstable                // more states than are taken
+)
+
+// judge compares a row with the newest state stored under its key. body
+// fetches that state.
+func (k *knowledge) judge(cmp Compare, src drover.SourceID, id key, row *drover.Row, newest ledger.Key, body func() ([]byte, error)) (verdict, error) {
+	if newest.Sum == row.Sum {
+		delete(k.pending, id) // the stored state was read again: two reads do not agree on another
+		return repeat, nil
+	}
+	if k.same[id] == row.Sum {
+		delete(k.pending, id)
+		return repeat, nil
+	}
+	if newest.Seq == 0 {
+		return repeat, nil // twice in one page; the next read judges it
+	}
+	stored, err := body()
+	if err != nil {
+		return repeat, err
+	}
+	// A body that has been pruned cannot be compared any more; its key counts.
+	if stored == nil || cmp.Same(src, stored, row.Raw) {
+		if len(k.same) >= maxSame {
+			clear(k.same)
+		}
+		k.same[id] = row.Sum
+		delete(k.pending, id)
+		return repeat, nil
+	}
+	if newest.Ordinal >= drover.MaxOrdinal {
+		return unstable, nil
+	}
+	if p, ok := k.pending[id]; ok && p.read != k.read && cmp.Same(src, p.raw, row.Raw) {
+		delete(k.pending, id)
+		delete(k.same, id)
+		return other, nil
+	}
+	if len(k.pending) >= maxPending {
+		clear(k.pending)
+	}
+	k.pending[id] = pending{append([]byte(nil), row.Raw...), k.read}
+	return waiting, nil
+}

@@ -1,0 +1,385 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"drover"
+	"drover/internal/ledger"
+)
+
+// reader reads one feed: its tail, and beside it one sweep or gap at a time.
+// Only one worker at a time holds it.
+type reader struct {
+	c      *Collector
+	feed   drover.Feed
+	source drover.Source
+	tenant atomic.Pointer[drover.Tenant]
+	// unstored is when the feed was last read whole, if the ledger does not
+	// know yet: an empty read writes nothing.
+	unstored atomic.Int64
+
+	// Of the queue, guarded by its lock.
+	due     time.Time
+	at      int
+	removed bool
+
+	// Of the worker that holds the reader.
+	taken   bool
+	epoch   drover.Epoch
+	through drover.Instant // everything below is in the ledger or in an open gap
+	whole   drover.Instant // the last whole read, by the server's clock
+	parked  string
+	gaps    []gap
+	known   *knowledge
+	server  clock
+	tail    *run
+	side    *run
+	nextAt  time.Time   // when the tail is due
+	sweepAt []time.Time // when each sweep is due
+	fails   int         // failures of the tail in a row
+	failed  time.Time   // the first of them
+	confirm []drover.Span
+}
+
+// clock estimates the server's time between two answers.
+type clock struct {
+	said drover.Instant
+	at   time.Time
+}
+
+func (k *clock) set(i drover.Instant) {
+	if i.Known() {
+		k.said, k.at = i, time.Now()
+	}
+}
+
+func (k *clock) now() drover.Instant {
+	if !k.said.Known() {
+		return drover.NoInstant
+	}
+	return k.said.Add(time.Since(k.at))
+}
+
+// purpose says why a span is read.
+type purpose string
+
+const (
+	readTail  purpose = "tail"
+	readSweep purpose = "sweep"
+	readGap   purpose = "gap"
+	readAgain purpose = "confirm"
+)
+
+// run is one pass under way.
+type run struct {
+	purpose purpose
+	span    drover.Span
+	pass    drover.Pass
+	// lateBelow: a new row that changed before it is late; an earlier whole
+	// read covered it.
+	lateBelow drover.Instant
+	sweep     int
+	gap       int64       // ID of the gap that is read
+	skip      *drover.Gap // opened with the first page: what the tail leaves behind
+	skipped   bool        // the pass left something out
+	pages     int
+	rows      int
+}
+
+// Pages read in one turn: enough that a backlog flows, few enough that other
+// feeds wait no longer than a moment.
+const (
+	tailPages = 16
+	sidePages = 4
+)
+
+func newReader(c *Collector, f drover.Feed, t drover.Tenant) *reader {
+	r := &reader{c: c, feed: f, source: c.sources[f.Source], at: -1}
+	r.server.said = drover.NoInstant
+	r.unstored.Store(int64(drover.NoInstant))
+	r.tenant.Store(&t)
+	return r
+}
+
+func (r *reader) gone() bool {
+	r.c.queue.mu.Lock()
+	defer r.c.queue.mu.Unlock()
+	return r.removed
+}
+
+// turn reads a slice of what is due and says when the feed is due again. An
+// error is fatal.
+func (r *reader) turn(ctx context.Context) (time.Time, error) {
+	if !r.taken {
+		if err := r.take(ctx); err != nil {
+			return r.failure(ctx, nil, err)
+		}
+	}
+	app := r.tenant.Load().App
+	if r.c.board.hold(r, app) {
+		return time.Now().Add(firstProbe), nil
+	}
+	if r.tail == nil && !time.Now().Before(r.nextAt) {
+		r.tail = r.openTail(nil)
+	}
+	if r.tail != nil {
+		if err := r.slice(ctx, r.tail, tailPages); err != nil {
+			return r.failure(ctx, r.tail, err)
+		}
+		if r.tail != nil {
+			return time.Now(), nil // more to read; others first
+		}
+	}
+	if r.side == nil {
+		r.side = r.openSide()
+	}
+	if r.side != nil {
+		if err := r.slice(ctx, r.side, sidePages); err != nil {
+			return r.failure(ctx, r.side, err)
+		}
+	}
+	return r.nextDue(), nil
+}
+
+// take makes this process the feed's reader and restores what it knew.
+func (r *reader) take(ctx context.Context) error {
+	state, err := r.c.opt.Store.Take(ctx, r.feed)
+	if err != nil {
+		return fmt.Errorf("take the feed: %w", err)
+	}
+	r.taken, r.epoch, r.parked = true, state.Epoch, state.Parked
+	r.through, r.whole = drover.NoInstant, state.Whole
+	r.tail, r.side, r.confirm = nil, nil, nil
+	if c := state.Cursor; c.Source != "" {
+		r.through = max(c.Through, state.Whole)
+		if c.Version != r.source.Version() {
+			// The reading rules changed: trust the cursor only as far as
+			// the deepest sweep would have corrected it.
+			r.through, r.whole = r.through.Add(-r.deepest()), drover.NoInstant
+		}
+	}
+	r.known = newKnowledge(state.Head == 0)
+	r.gaps = r.gaps[:0]
+	for _, g := range state.Gaps {
+		r.gaps = append(r.gaps, gap{Gap: g})
+	}
+	now := time.Now()
+	r.nextAt = now
+	r.sweepAt = r.sweepAt[:0]
+	for _, s := range r.c.opt.Sweeps {
+		r.sweepAt = append(r.sweepAt, now.Add(r.c.random(s.Every)))
+	}
+	return nil
+}
+
+func (r *reader) deepest() time.Duration {
+	d := r.c.opt.Overlap
+	for _, s := range r.c.opt.Sweeps {
+		d = max(d, s.Depth)
+	}
+	return d
+}
+
+// openTail begins a read of everything from the cursor, less the overlap, on.
+// It never reaches back behind the tenant's start or into a gap that is still
+// open. With skip, it begins behind that gap instead.
+func (r *reader) openTail(skip *drover.Gap) *run {
+	t := r.tenant.Load()
+	from := t.Start
+	if r.through.Known() {
+		from = max(from, r.through.Add(-r.c.opt.Overlap))
+	}
+	for _, g := range r.gaps {
+		if g.Provider == "" && g.Span.To <= r.through {
+			from = max(from, g.Span.To)
+		}
+	}
+	if skip != nil {
+		from = max(from, skip.Span.To)
+	}
+	span := drover.Span{From: from, To: drover.NoInstant}
+	return &run{purpose: readTail, span: span, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
+}
+
+// openSide begins the most urgent read beside the tail, or nothing. Nothing is
+// read beside a tail that has never been read whole, or that is failing.
+func (r *reader) openSide() *run {
+	now := r.server.now()
+	if !r.whole.Known() || !now.Known() || r.fails > 0 {
+		return nil
+	}
+	t := *r.tenant.Load()
+	begin := func(p purpose, span drover.Span) *run {
+		return &run{purpose: p, span: span, pass: r.source.Read(t, span), lateBelow: r.through}
+	}
+	if n := len(r.confirm); n > 0 {
+		span := r.confirm[n-1]
+		r.confirm = r.confirm[:n-1]
+		return begin(readAgain, span)
+	}
+	if g := r.dueGap(); g != nil {
+		span := g.Span
+		if span.Open() || span.To > now {
+			span.To = now
+		}
+		if span.From >= span.To {
+			return nil
+		}
+		run := begin(readGap, span)
+		run.gap = g.ID
+		return run
+	}
+	for i, s := range r.c.opt.Sweeps {
+		if time.Now().Before(r.sweepAt[i]) {
+			continue
+		}
+		r.sweepAt[i] = time.Now().Add(s.Every)
+		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
+		if span.From < span.To {
+			run := begin(readSweep, span)
+			run.sweep = i
+			return run
+		}
+	}
+	return nil
+}
+
+// nextDue is when the feed next has something to do.
+func (r *reader) nextDue() time.Time {
+	if r.side != nil || len(r.confirm) > 0 {
+		return time.Now()
+	}
+	due := r.nextAt
+	earlier := func(t time.Time) {
+		if t.Before(due) {
+			due = t
+		}
+	}
+	for _, t := range r.sweepAt {
+		earlier(t)
+	}
+	for i := range r.gaps {
+		if g := &r.gaps[i]; !g.lost {
+			earlier(g.due)
+		}
+	}
+	return due
+}
+
+// slice reads up to pages pages of a run and commits each one. The run is put
+// away when it is done.
+func (r *reader) slice(ctx context.Context, run *run, pages int) error {
+	for range pages {
+		page, err := run.pass.Next(ctx)
+		if err != nil {
+			return err
+		}
+		r.server.set(page.Server)
+		r.c.board.succeeded(r, r.tenant.Load().App)
+		if err := r.book(ctx, run, page); err != nil {
+			return err
+		}
+		if run.purpose == readTail {
+			r.fails = 0
+		}
+		run.pages++
+		run.rows += len(page.Rows)
+		if page.Done {
+			r.finish(run, page)
+			return nil
+		}
+	}
+	return nil
+}
+
+// finish puts away a run that has read its span whole.
+func (r *reader) finish(run *run, page drover.Page) {
+	if run.purpose != readTail {
+		r.side = nil
+		r.known.endSide()
+		return
+	}
+	r.tail = nil
+	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
+	r.known.caughtUp()
+	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
+}
+
+// failure decides what follows an error: how long the feed waits, and whether
+// a place that cannot be read is left behind. Only a broken promise of our own
+// is returned.
+func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, error) {
+	now := time.Now()
+	switch {
+	case ctx.Err() != nil:
+		return now, err
+	case errors.Is(err, ledger.ErrMoved), errors.Is(err, ledger.ErrNotFound):
+		r.forget()
+		return now.Add(firstPause), nil
+	case errors.Is(err, ledger.ErrFull):
+		r.forget()
+		r.c.log.Error("the ledger is full; reading waits, delivering goes on", "feed", r.feed, "err", err)
+		r.c.notify(Event{Feed: r.feed, What: "failed", Err: err})
+		return now.Add(fullPause), nil
+	case drover.KindOf(err) == drover.Broken:
+		return now, fmt.Errorf("feed %s: %w", r.feed, err)
+	}
+	r.c.notify(Event{Feed: r.feed, What: "failed", Err: err})
+	if run != nil && run.purpose != readTail {
+		return r.sideFailed(run, err), nil
+	}
+	if r.fails == 0 {
+		r.failed = now
+	}
+	r.fails++
+	kind, wait := drover.KindOf(err), r.c.pause(err, r.fails)
+	r.log(err, wait)
+	if run != nil {
+		if kind == drover.Transient && run.skip == nil && (r.fails >= skipAfter || now.Sub(r.failed) >= skipTime) && r.leaveBehind(err) {
+			return now, nil // if reading behind this place works at once, it is the place that is bad
+		}
+		// A pass survives passing errors; after others, and when it was to
+		// leave a place behind, the next turn begins a new one at the cursor.
+		if kind == drover.Denied || kind == drover.Refused || run.skip != nil {
+			r.tail = nil
+		}
+	}
+	if kind == drover.Denied {
+		r.c.board.denied(r, r.tenant.Load().App, err)
+		r.park(ctx, err)
+	}
+	r.nextAt = now.Add(wait)
+	return r.nextAt, nil
+}
+
+// log writes a failing feed once at once and then ever more rarely.
+func (r *reader) log(err error, wait time.Duration) {
+	if n := r.fails; n&(n-1) != 0 {
+		return
+	}
+	r.c.log.Warn("a read failed", "feed", r.feed, "times", r.fails, "kind", drover.KindOf(err), "again_in", wait.Round(time.Millisecond), "hint", drover.HintOf(err), "err", err)
+}
+
+// forget drops what is in memory; the next turn takes the feed anew.
+func (r *reader) forget() { r.taken, r.tail, r.side = false, nil, nil }
+
+// park writes down why the feed is not read, once.
+func (r *reader) park(ctx context.Context, err error) {
+	why := drover.HintOf(err)
+	if why == "" {
+		why = err.Error()
+	}
+	if r.parked == why {
+		return
+	}
+	if _, err := r.c.opt.Store.Commit(ctx, ledger.Commit{Feed: r.feed, Epoch: r.epoch, Whole: drover.NoInstant, Parked: &why}); err != nil {
+		r.c.log.Warn("note why a feed is parked", "feed", r.feed, "err", err)
+		return
+	}
+	r.parked = why
+	r.c.notify(Event{Feed: r.feed, What: "parked", Err: err})
+}

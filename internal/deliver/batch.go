@@ -1,0 +1,305 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"drover"
+	"drover/internal/format"
+	"drover/internal/ledger"
+)
+
+// batch is what a lane sends: fixed when it is put together, it only shrinks.
+type batch struct {
+	items      []item
+	passed     []item // done without being sent: not routed, or not encodable
+	generation uint64
+	claimed    bool          // the ledger holds it as an attempt
+	unclear    bool          // some of it may have arrived; a sink that can be asked is asked
+	unsettled  *drover.Taken // known outcome that the ledger could not store yet
+}
+
+// item is one record with what is needed to settle it.
+type item struct {
+	feed   drover.Feed
+	seq    uint64
+	sum    drover.Hash
+	size   int
+	why    string // for passed ones: unrouted, unencodable
+	detail string
+	rec    drover.Record
+}
+
+// drover returns the batch as the sink sees it.
+func (b *batch) drover(l *lane) drover.Batch {
+	recs := make([]drover.Record, len(b.items))
+	for i := range b.items {
+		recs[i] = b.items[i].rec
+	}
+	return drover.Batch{Lane: l.name, Ranges: b.ranges(), Records: recs, Mark: l.mark}
+}
+
+// ranges lists the sequence numbers of the batch, sent or not.
+func (b *batch) ranges() []drover.Range {
+	return ranges(slices.Concat(b.passed, b.items))
+}
+
+// ranges turns items into runs, feeds in the order in which they come.
+func ranges(items []item) []drover.Range {
+	var feeds []drover.Feed
+	seqs := make(map[drover.Feed][]uint64)
+	for i := range items {
+		f := items[i].feed
+		if _, ok := seqs[f]; !ok {
+			feeds = append(feeds, f)
+		}
+		seqs[f] = append(seqs[f], items[i].seq)
+	}
+	var out []drover.Range
+	for _, f := range feeds {
+		for _, seq := range normal(seqs[f]) {
+			if n := len(out); n > 0 && out[n-1].Feed == f && out[n-1].Last+1 == seq {
+				out[n-1].Last = seq
+				continue
+			}
+			out = append(out, drover.Range{Feed: f, First: seq, Last: seq})
+		}
+	}
+	return out
+}
+
+// normal sorts and drops repeats.
+func normal(seqs []uint64) []uint64 {
+	slices.Sort(seqs)
+	return slices.Compact(seqs)
+}
+
+// split divides the batch by what was taken.
+func (b *batch) split(l *lane, taken drover.Taken) (done, rest []item, order ledger.Settle) {
+	refused := make(map[int]string, len(taken.Refused))
+	for _, r := range taken.Refused {
+		refused[r.Index] = r.Reason
+	}
+	order = ledger.Settle{Sink: l.s.ID, Lane: l.name, Mark: taken.Mark}
+	also := taken.Also
+	done = append(done, b.passed...)
+	for i := range b.items {
+		it := b.items[i]
+		beyond := len(also) > 0 && also[0] == i
+		if i >= taken.N && !beyond {
+			rest = append(rest, it)
+			continue
+		}
+		if beyond {
+			also = also[1:]
+		}
+		if why, no := refused[i]; no {
+			order.Aside = append(order.Aside, it.aside(l.s.ID, "refused", why))
+		} else {
+			order.Taken++
+		}
+		done = append(done, it)
+	}
+	for i := range b.passed {
+		switch it := b.passed[i]; it.why {
+		case "unrouted":
+			order.Unrouted++
+		default:
+			order.Aside = append(order.Aside, it.aside(l.s.ID, it.why, it.detail))
+		}
+	}
+	order.Done = ranges(done)
+	return done, rest, order
+}
+
+func (it *item) aside(s drover.SinkID, reason, detail string) ledger.Aside {
+	return ledger.Aside{Feed: it.feed, Sink: s, Reason: reason, Detail: detail, Seq: it.seq, EventID: it.rec.EventID, Sum: it.sum, Size: int64(it.size), Count: 1}
+}
+
+// compose puts the next batch of a lane together, nil if there is nothing.
+// Feeds take turns, so that a full one does not keep the others waiting.
+func (l *lane) compose(ctx context.Context) (*batch, error) {
+	s := l.s
+	if err := l.loadMark(ctx); err != nil {
+		return nil, err
+	}
+	b := &batch{generation: s.d.opt.Routes.Generation()}
+	e := encoder{s: s, incarnation: s.d.opt.Store.Identity().Incarnation}
+	s.mu.Lock()
+	queue := l.queue
+	l.queue, l.waiting = nil, 0
+	for _, x := range queue {
+		x.pending = false // a hint from here on queues it again
+	}
+	s.mu.Unlock()
+	for i, x := range queue {
+		if len(b.items)+len(b.passed) >= s.MaxRecords || e.size() >= s.MaxBytes {
+			l.again(queue[i:])
+			break
+		}
+		more, err := l.read(ctx, b, &e, x, s.MaxRecords-len(b.items)-len(b.passed), s.MaxBytes-e.size())
+		if err != nil {
+			l.again(queue[i:])
+			return nil, fmt.Errorf("read feed %s: %w", x.Feed, err)
+		}
+		if more {
+			l.again(queue[i : i+1])
+		}
+	}
+	e.fill(b.items)
+	if len(b.items)+len(b.passed) == 0 {
+		return nil, nil
+	}
+	return b, nil
+}
+
+// again queues feeds that have more; at the end, so that others come first.
+func (l *lane) again(feeds []*feed) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	for _, x := range feeds {
+		l.s.mark(x, l.s.MaxRecords)
+	}
+}
+
+// read adds what lies behind a feed's place, and reports whether there may be
+// more.
+func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, size int) (more bool, err error) {
+	l.s.mu.Lock()
+	place, tenant, removed := x.place, x.tenant, x.removed
+	l.s.mu.Unlock()
+	if removed {
+		return false, nil
+	}
+	revs, err := l.s.d.opt.Store.After(ctx, x.Feed, place.Seq, rows, size)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil // the tenant was removed meanwhile
+	}
+	if err != nil {
+		return false, err
+	}
+	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
+	for i := range revs {
+		rev := &revs[i]
+		if _, done := slices.BinarySearch(place.Beyond, rev.Seq); done {
+			continue
+		}
+		l.add(b, e, tenant, rev, routed)
+	}
+	return len(revs) > 0, nil
+}
+
+// add encodes a revision into the batch, or notes why it is not sent.
+func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, routed bool) {
+	it := item{feed: rev.Feed, seq: rev.Seq, sum: rev.Sum, size: len(rev.Raw)}
+	if !routed {
+		it.why = "unrouted"
+		b.passed = append(b.passed, it)
+		return
+	}
+	at := rev.Changed
+	if !at.Known() {
+		at = rev.Created
+	}
+	it.rec = drover.Record{EventID: rev.EventID(0), Tenant: t.ID, Customer: t.Customer, Source: rev.Feed.Source, Seq: rev.Seq, Time: at}
+	if err := e.encode(t, rev); err != nil {
+		it.why, it.detail = "unencodable", err.Error()
+		b.passed = append(b.passed, it)
+		return
+	}
+	b.items = append(b.items, it)
+}
+
+// loadMark reads the lane's mark once.
+func (l *lane) loadMark(ctx context.Context) error {
+	if l.marked {
+		return nil
+	}
+	mark, err := l.s.d.opt.Store.Mark(ctx, l.s.ID, l.name)
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return fmt.Errorf("read the lane's mark: %w", err)
+	}
+	l.mark, l.marked = mark, true
+	return nil
+}
+
+// rebuild puts the batch of an attempt together again, byte for byte: a record
+// is a pure function of the stored row and the sink's config. What was settled
+// since is left out.
+func (l *lane) rebuild(ctx context.Context, a ledger.Attempt) (*batch, error) {
+	if err := l.loadMark(ctx); err != nil {
+		return nil, err
+	}
+	b := &batch{generation: a.Generation, claimed: true}
+	e := encoder{s: l.s, incarnation: l.s.d.opt.Store.Identity().Incarnation}
+	for _, r := range a.Ranges {
+		x := l.s.feeds[r.Feed]
+		if x == nil {
+			continue
+		}
+		routed := l.s.d.opt.Routes.Routed(x.tenant, l.s.ID)
+		for seq := max(r.First, x.place.Seq+1); seq <= r.Last; {
+			revs, err := l.s.d.opt.Store.After(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes)
+			if err != nil {
+				return nil, err
+			}
+			if len(revs) == 0 {
+				break
+			}
+			for i := range revs {
+				rev := &revs[i]
+				if rev.Seq > r.Last {
+					break
+				}
+				if _, done := slices.BinarySearch(x.place.Beyond, rev.Seq); !done {
+					l.add(b, &e, x.tenant, rev, routed)
+				}
+			}
+			seq = revs[len(revs)-1].Seq + 1
+		}
+	}
+	e.fill(b.items)
+	return b, nil
+}
+
+// encoder encodes the records of one batch into one buffer.
+type encoder struct {
+	s           *dest
+	incarnation string
+	buf         []byte
+	ends        []int
+}
+
+func (e *encoder) size() int { return len(e.buf) }
+
+// encode appends a record. A format that fails, or panics, on a revision costs
+// that revision only.
+func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
+	start := len(e.buf)
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("the format panicked on it")
+		}
+		if err != nil {
+			e.buf = e.buf[:start]
+			return
+		}
+		e.ends = append(e.ends, len(e.buf))
+	}()
+	buf, err := e.s.Format.Encode(e.buf, rev, format.Context{Tenant: t, Incarnation: e.incarnation})
+	if err == nil {
+		e.buf = buf
+	}
+	return err
+}
+
+// fill hands the encoded bodies to the items; only now is the buffer final.
+func (e *encoder) fill(items []item) {
+	start := 0
+	for i := range items {
+		items[i].rec.Body = e.buf[start:e.ends[i]:e.ends[i]]
+		start = e.ends[i]
+	}
+}

@@ -1,0 +1,230 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"drover"
+	"drover/internal/ledger"
+)
+
+// lane is one destination of a sink: its records go in order, one batch at a
+// time. At most one goroutine has it.
+type lane struct {
+	s    *dest
+	name string
+
+	// Guarded by the sink's lock.
+	running bool
+	queue   []*feed   // feeds with something behind their place
+	waiting int       // revisions hinted at since the last batch
+	since   time.Time // the first of those hints
+
+	// Of the goroutine that has the lane.
+	current   *batch
+	mark      []byte
+	marked    bool // mark has been read from the ledger
+	fails     int
+	parked    bool
+	notBefore time.Time
+}
+
+// Pauses after errors (design §6): passing ones double from one second to one
+// minute, a refused lane is probed from ten seconds to ten minutes apart.
+const (
+	firstPause = time.Second
+	longPause  = time.Minute
+	firstProbe = 10 * time.Second
+	lastProbe  = 10 * time.Minute
+)
+
+// run sends batches until nothing is left or the lane must wait. The error is
+// fatal.
+func (l *lane) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if l.current == nil {
+			b, err := l.compose(ctx)
+			if err != nil {
+				return l.failed(err)
+			}
+			if b == nil {
+				return nil
+			}
+			l.current = b
+		}
+		if err := l.send(ctx, l.current); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return l.failed(err)
+		}
+		l.current = nil
+		if l.fails > 0 || l.parked {
+			l.fails = 0
+			if l.parked {
+				l.parked = false
+				l.s.d.log.Info("the sink takes records again", "sink", l.s.ID, "lane", l.name)
+				l.s.d.notify(Event{Sink: l.s.ID, Lane: l.name, What: "freed"})
+			}
+		}
+	}
+	return nil
+}
+
+// failed decides how long the lane waits. Only a broken promise of our own is
+// returned.
+func (l *lane) failed(err error) error {
+	kind := drover.KindOf(err)
+	if kind == drover.Broken {
+		return err
+	}
+	l.fails++
+	var wait time.Duration
+	switch d := l.s.d; kind {
+	case drover.Denied:
+		wait = double(firstProbe, lastProbe, l.fails-1)
+		if !l.parked {
+			l.parked = true
+			d.log.Error("the sink refuses records; it is parked and probed", "sink", l.s.ID, "lane", l.name, "hint", drover.HintOf(err), "err", err)
+			d.notify(Event{Sink: l.s.ID, Lane: l.name, What: "parked", Err: err})
+		}
+	case drover.Throttled:
+		wait = drover.WaitOf(err)
+		if wait <= 0 {
+			wait = double(firstPause, longPause, l.fails-1)
+		}
+		wait += d.random(wait / 10)
+	default:
+		wait = double(firstPause, longPause, l.fails-1)
+		wait = wait/2 + d.random(wait/2)
+	}
+	if n := l.fails; n&(n-1) == 0 && kind != drover.Denied {
+		l.s.d.log.Warn("a delivery failed", "sink", l.s.ID, "lane", l.name, "times", n, "kind", kind, "again_in", wait.Round(time.Millisecond), "err", err)
+	}
+	l.s.d.notify(Event{Sink: l.s.ID, Lane: l.name, What: "failed", Err: err})
+	l.notBefore = time.Now().Add(wait)
+	return nil
+}
+
+// send brings a batch to its end: what is left of it after an error is the
+// lane's next try. It returns nil when every record is done and settled.
+func (l *lane) send(ctx context.Context, b *batch) error {
+	asker, keyed := l.s.Sink.(drover.Asker)
+	if b.unsettled != nil {
+		if err := l.settle(ctx, b, *b.unsettled); err != nil {
+			return err
+		}
+	}
+	if keyed && !b.claimed && len(b.items) > 0 {
+		if err := l.claim(ctx, b); err != nil {
+			return err
+		}
+	}
+	if keyed && b.unclear && len(b.items) > 0 {
+		taken, err := asker.Taken(ctx, b.drover(l))
+		if err != nil {
+			return fmt.Errorf("ask what was taken: %w", err)
+		}
+		b.unclear = false
+		if err := l.settle(ctx, b, taken); err != nil {
+			return err
+		}
+	}
+	if len(b.items) == 0 {
+		if len(b.passed) == 0 && !b.claimed {
+			return nil
+		}
+		return l.settle(ctx, b, drover.Taken{})
+	}
+	taken, sendErr := l.s.Sink.Deliver(ctx, b.drover(l))
+	if sendErr != nil {
+		b.unclear = true
+	}
+	if err := taken.Validate(len(b.items)); err != nil {
+		return &drover.Error{Op: "deliver to sink " + string(l.s.ID), Kind: drover.Broken, Err: err}
+	}
+	if sendErr == nil && taken.N != len(b.items) {
+		return &drover.Error{Op: "deliver to sink " + string(l.s.ID), Kind: drover.Broken, Err: fmt.Errorf("no error, but %d of %d records done", taken.N, len(b.items))}
+	}
+	// What the sink has said is settled even when we are asked to stop.
+	if taken.N > 0 || len(taken.Also) > 0 || len(b.passed) > 0 {
+		if err := l.settle(context.WithoutCancel(ctx), b, taken); err != nil {
+			return err
+		}
+	}
+	return sendErr
+}
+
+// claim stores the batch before it is sent.
+func (l *lane) claim(ctx context.Context, b *batch) error {
+	err := l.s.d.opt.Store.Claim(ctx, ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.ranges(), Generation: b.generation, At: drover.InstantOf(time.Now())})
+	if errors.Is(err, ledger.ErrConflict) {
+		return &drover.Error{Op: "claim a batch for sink " + string(l.s.ID), Kind: drover.Broken, Err: err}
+	}
+	if err == nil {
+		b.claimed = true
+	}
+	return err
+}
+
+// settle stores what became of the batch and takes what is done out of it. If
+// the ledger cannot store it now, the outcome is kept and stored before
+// anything else is sent.
+func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
+	done, rest, order := b.split(l, taken)
+	order.Close = len(rest) == 0
+	if err := l.s.d.opt.Store.Settle(ctx, order); err != nil {
+		b.unsettled = &taken
+		return fmt.Errorf("settle: %w", err)
+	}
+	b.unsettled = nil
+	l.s.mu.Lock()
+	for _, r := range order.Done {
+		if x := l.s.feeds[r.Feed]; x != nil {
+			x.place = advance(x.place, r)
+		}
+	}
+	l.s.mu.Unlock()
+	if taken.Mark != nil {
+		l.mark, l.marked = taken.Mark, true
+	}
+	b.items, b.passed = rest, nil
+	if order.Close {
+		b.claimed = false
+	}
+	say := func(what string, n int) {
+		if n > 0 {
+			l.s.d.notify(Event{Sink: l.s.ID, Lane: l.name, What: what, N: n})
+		}
+	}
+	say("taken", order.Taken)
+	say("refused", len(order.Aside))
+	say("unrouted", order.Unrouted)
+	_ = done
+	return nil
+}
+
+// advance moves a place over r, as the ledger does.
+func advance(p ledger.Place, r drover.Range) ledger.Place {
+	beyond := append([]uint64(nil), p.Beyond...)
+	for seq := max(r.First, p.Seq+1); seq <= r.Last; seq++ {
+		beyond = append(beyond, seq)
+	}
+	p.Beyond = normal(beyond)
+	for len(p.Beyond) > 0 && p.Beyond[0] == p.Seq+1 {
+		p.Seq++
+		p.Beyond = p.Beyond[1:]
+	}
+	p.Head = max(p.Head, p.Seq)
+	return p
+}
+
+// double returns first·2ⁿ, at most limit.
+func double(first, limit time.Duration, n int) time.Duration {
+	for ; n > 0 && first < limit; n-- {
+		first *= 2
+	}
+	return min(first, limit)
+}
