@@ -20,8 +20,8 @@ type dest struct {
 	feeds      map[drover.Feed]*feed
 	lanes      map[string]*lane
 	hot        map[*lane]struct{} // lanes that have, or may have, something to do
-	running    int           // lanes that have a goroutine now
-	wake       chan struct{} // something may have become due
+	running    int                // lanes that have a goroutine now
+	wake       chan struct{}      // something may have become due
 }
 
 // feed is one feed as this sink sees it. Its lane owns place and tenant while

@@ -1,0 +1,196 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"drover"
+	"drover/internal/ledger"
+)
+
+// AddTenant stores a new tenant; see ledger.Tenants.
+func (s *Store) AddTenant(ctx context.Context, t drover.Tenant) error {
+	_, wrapped, err := s.opt.Vault.NewDataKey(keyBinding(s.identity.ID, t.ID))
+	if err != nil {
+		return fmt.Errorf("make a data key: %w", err)
+	}
+	if t.State == "" {
+		t.State = drover.Active
+	}
+	return s.w.do(ctx, 1024, false, func(tx *tx) error {
+		var state string
+		if tx.row(`SELECT state FROM tenants WHERE id = ?`, string(t.ID)).scan(&state) && drover.TenantState(state) != drover.Removed {
+			return ledger.ErrConflict
+		}
+		var other string
+		if tx.row(`SELECT id FROM tenants WHERE name = ? AND id <> ?`, t.Name, string(t.ID)).scan(&other) {
+			return ledger.ErrConflict
+		}
+		tx.exec(`INSERT INTO tenants (id, name, state, data, wrapped) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE
+			SET name = excluded.name, state = excluded.state, data = excluded.data, wrapped = excluded.wrapped`, string(t.ID), t.Name, string(t.State), encode(t), wrapped)
+		makeFeeds(tx, t)
+		generation(tx)
+		return tx.err
+	})
+}
+
+func encode(t drover.Tenant) string {
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic("a tenant cannot be encoded: " + err.Error()) // it holds strings and numbers only
+	}
+	return string(b)
+}
+
+// makeFeeds makes the feeds that a tenant lacks, with a place for every sink.
+func makeFeeds(tx *tx, t drover.Tenant) {
+	for _, source := range t.Sources {
+		tx.exec(`INSERT INTO feeds (tenant, source, cursor_through, whole) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
+			string(t.ID), string(source), int64(drover.NoInstant), int64(drover.NoInstant))
+		tx.exec(`INSERT INTO places (sink, fid, seq) SELECT sinks.id, feeds.fid, 0 FROM sinks, feeds WHERE feeds.tenant = ? AND feeds.source = ? ON CONFLICT DO NOTHING`,
+			string(t.ID), string(source))
+	}
+}
+
+// generation tells everybody that the tenants have changed.
+func generation(tx *tx) {
+	tx.exec(`UPDATE meta SET v = CAST(CAST(v AS INTEGER) + 1 AS TEXT) WHERE k = 'generation'`)
+}
+
+// UpdateTenant changes a tenant; see ledger.Tenants.
+func (s *Store) UpdateTenant(ctx context.Context, t drover.Tenant) error {
+	return s.w.do(ctx, 1024, false, func(tx *tx) error {
+		old, err := tenant(tx, `id = ?`, string(t.ID))
+		if err != nil {
+			return err
+		}
+		var other string
+		if tx.row(`SELECT id FROM tenants WHERE name = ? AND id <> ?`, t.Name, string(t.ID)).scan(&other) {
+			return ledger.ErrConflict
+		}
+		t.State, t.Added = old.State, old.Added
+		tx.exec(`UPDATE tenants SET name = ?, data = ? WHERE id = ?`, t.Name, encode(t), string(t.ID))
+		makeFeeds(tx, t)
+		generation(tx)
+		return tx.err
+	})
+}
+
+// SetTenantState moves a tenant between active and paused.
+func (s *Store) SetTenantState(ctx context.Context, id drover.TenantID, state drover.TenantState) error {
+	return s.w.do(ctx, 256, false, func(tx *tx) error {
+		t, err := tenant(tx, `id = ?`, string(id))
+		if err != nil {
+			return err
+		}
+		if t.State == drover.Removed {
+			return ledger.ErrConflict
+		}
+		tx.exec(`UPDATE tenants SET state = ? WHERE id = ?`, string(state), string(id))
+		generation(tx)
+		return tx.err
+	})
+}
+
+// RemoveTenant destroys a tenant's data key and credentials. What its sinks
+// had not taken is counted as discarded. The pages that held the key are
+// overwritten, and the log that may still hold them is emptied.
+func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
+	err := s.w.doThen(ctx, func(tx *tx) error {
+		t, err := tenant(tx, `id = ?`, string(id))
+		if err != nil {
+			return err
+		}
+		if t.State == drover.Removed {
+			return nil
+		}
+		tx.exec(`PRAGMA secure_delete = ON`)
+		tx.exec(`UPDATE tenants SET wrapped = zeroblob(length(wrapped)) WHERE id = ?`, string(id))
+		tx.exec(`UPDATE tenants SET wrapped = NULL, state = ? WHERE id = ?`, string(drover.Removed), string(id))
+		tx.exec(`DELETE FROM credentials WHERE tenant = ?`, string(id))
+		tx.exec(`INSERT INTO counts (day, tenant, source, severity, sink, what, n)
+			SELECT ?, f.tenant, f.source, '', p.sink, 'discarded', sum(f.head - p.seq) FROM places p JOIN feeds f USING (fid) WHERE f.tenant = ? AND f.head > p.seq
+			GROUP BY f.tenant, f.source, p.sink ON CONFLICT DO UPDATE SET n = n + excluded.n`, s.day(), string(id))
+		tx.exec(`UPDATE places SET seq = (SELECT head FROM feeds WHERE feeds.fid = places.fid), beyond = NULL WHERE fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, string(id))
+		tx.exec(`UPDATE feeds SET epoch = epoch + 1 WHERE tenant = ?`, string(id))
+		tx.exec(`INSERT INTO erasures (tenant, name, at) VALUES (?,?,?)`, string(id), t.Name, int64(drover.InstantOf(s.opt.Clock())))
+		generation(tx)
+		return tx.err
+	}, `PRAGMA secure_delete = OFF`, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.keys, id)
+	for f := range s.feeds {
+		if f.Tenant == id {
+			delete(s.feeds, f)
+		}
+	}
+	s.mu.Unlock()
+	s.recent.forget(id)
+	return nil
+}
+
+// tenant reads one tenant inside a transaction.
+func tenant(tx *tx, where string, args ...any) (drover.Tenant, error) {
+	list := tenants(tx, `WHERE `+where, args...)
+	if tx.err == nil && len(list) == 0 {
+		return drover.Tenant{}, ledger.ErrNotFound
+	}
+	if tx.err != nil {
+		return drover.Tenant{}, tx.err
+	}
+	return list[0], nil
+}
+
+func tenants(tx *tx, where string, args ...any) (out []drover.Tenant) {
+	var data, state string
+	rows := tx.query(`SELECT data, state FROM tenants `+where+` ORDER BY name`, args...)
+	for rows.next(&data, &state) {
+		var t drover.Tenant
+		if err := json.Unmarshal([]byte(data), &t); err != nil {
+			tx.err = fmt.Errorf("read a tenant: %w", err)
+			continue
+		}
+		t.State = drover.TenantState(state)
+		out = append(out, t)
+	}
+	return out
+}
+
+// Tenant returns one tenant by ID.
+func (s *Store) Tenant(ctx context.Context, id drover.TenantID) (t drover.Tenant, err error) {
+	err = s.read(ctx, func(tx *tx) error {
+		t, err = tenant(tx, `id = ?`, string(id))
+		return err
+	})
+	return t, err
+}
+
+// FindTenant returns one tenant by ID or name, in any case.
+func (s *Store) FindTenant(ctx context.Context, idOrName string) (t drover.Tenant, err error) {
+	v := strings.ToLower(strings.TrimSpace(idOrName))
+	err = s.read(ctx, func(tx *tx) error {
+		t, err = tenant(tx, `id = ? OR name = ?`, v, v)
+		return err
+	})
+	return t, err
+}
+
+// ListTenants returns all tenants by name.
+func (s *Store) ListTenants(ctx context.Context) (out []drover.Tenant, err error) {
+	err = s.read(ctx, func(tx *tx) error {
+		out = tenants(tx, ``)
+		return tx.err
+	})
+	return out, err
+}
+
+// Generation grows with every change to tenants.
+func (s *Store) Generation(ctx context.Context) (n uint64, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT CAST(v AS INTEGER) FROM meta WHERE k = 'generation'`).Scan(&n)
+	return n, classify("read the generation", err)
+}
