@@ -3,9 +3,8 @@ package vault
 import (
 	"bytes"
 	"errors"
-	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
 )
 
@@ -81,87 +80,105 @@ func TestADataKeyIsReadableOnlyThroughItsVaultAndBinding(t *testing.T) {
 	}
 }
 
-func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
-	_, path := newVault(t)
-	if err := os.Chmod(path, 0o640); err != nil {
+func TestAnAppendedSealLeavesWhatStandsBeforeIt(t *testing.T) {
+	v, _ := newVault(t)
+	k, _, err := v.NewDataKey("tenant a")
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(Source{File: path})
-	if err == nil || !strings.Contains(err.Error(), "chmod 600 "+path) {
+	sealed := k.Seal([]byte("head"), []byte("body"), nil)
+	if !bytes.HasPrefix(sealed, []byte("head")) {
+		t.Fatalf("got %q", sealed[:4])
+	}
+	plain, err := k.Open([]byte("also "), sealed[4:], nil)
+	if err != nil || string(plain) != "also body" {
+		t.Errorf("got %q, %v", plain, err)
+	}
+	for n := range len(sealed) - 4 {
+		if _, err := k.Open(nil, sealed[4:4+n], nil); !errors.Is(err, ErrTampered) {
+			t.Errorf("cut to %d bytes: got %v", n, err)
+		}
+	}
+}
+
+func TestASealedValueNamesItsKeyAndHidesTheRest(t *testing.T) {
+	v, _ := newVault(t)
+	one, _ := v.Seal([]byte("a client secret"), "x")
+	two, _ := v.Seal([]byte("a client secret"), "x")
+	if bytes.Equal(one, two) {
+		t.Error("two seals of one value are equal: the nonce repeats")
+	}
+	if bytes.Contains(one, []byte("client")) {
+		t.Error("the value shows")
+	}
+	if id, err := v.KeyIDOf(one); err != nil || id != v.KeyID() {
+		t.Errorf("got %q, %v; want %q", id, err, v.KeyID())
+	}
+	for _, junk := range [][]byte{nil, {}, {version1}, {9, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
+		if _, err := v.KeyIDOf(junk); !errors.Is(err, ErrTampered) {
+			t.Errorf("%v: got %v", junk, err)
+		}
+	}
+}
+
+func TestAWrappedKeyIsNoCredential(t *testing.T) {
+	v, _ := newVault(t)
+	_, wrapped, err := v.NewDataKey("tenant a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Open(wrapped, "tenant a"); !errors.Is(err, ErrTampered) {
 		t.Errorf("got %v", err)
 	}
-	link := path + ".link"
-	if err := os.Symlink(path, link); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(Source{File: link}); err == nil || !strings.Contains(err.Error(), "symbolic link") {
-		t.Errorf("link: got %v", err)
+	sealed, _ := v.Seal(make([]byte, keySize), "tenant a")
+	if _, err := v.Unwrap(sealed, "tenant a"); !errors.Is(err, ErrTampered) {
+		t.Errorf("a credential as a key: got %v", err)
 	}
 }
 
-func TestAKeyFromTheEnvironmentIsRemovedFromIt(t *testing.T) {
-	_, path := newVault(t)
-	text, err := os.ReadFile(path)
+func TestAVaultServesManyAtOnce(t *testing.T) {
+	v, _ := newVault(t)
+	k, _, err := v.NewDataKey("tenant a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("DROVER_TEST_KEY", string(text))
-	if _, err := Open(Source{Env: "DROVER_TEST_KEY"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := os.Getenv("DROVER_TEST_KEY"); got != "" {
-		t.Error("the key is still in the environment")
-	}
-}
-
-func TestANewKeySealsAndTheOldOneStillOpens(t *testing.T) {
-	v, path := newVault(t)
-	sealed, err := v.Seal([]byte("old"), "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := path + ".2"
-	if err := Create(second); err != nil {
-		t.Fatal(err)
-	}
-	a, _ := os.ReadFile(path)
-	b, _ := os.ReadFile(second)
-	if err := os.WriteFile(path, append(a, b...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	both, err := Open(Source{File: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if plain, err := both.Open(sealed, "x"); err != nil || string(plain) != "old" {
-		t.Errorf("old key: got %q, %v", plain, err)
-	}
-	if both.KeyID() == v.KeyID() {
-		t.Error("the new key does not seal")
-	}
-}
-
-func TestABadSourceSaysWhatToDo(t *testing.T) {
-	dir := t.TempDir()
-	junk := filepath.Join(dir, "junk")
-	if err := os.WriteFile(junk, []byte("not a key\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, tt := range map[string]struct {
-		src  Source
-		want string
-	}{
-		"none":               {Source{}, "exactly one source"},
-		"two":                {Source{File: "a", Env: "b"}, "exactly one source"},
-		"missing file":       {Source{File: filepath.Join(dir, "none")}, "no master key at"},
-		"junk":               {Source{File: junk}, "no drover master key"},
-		"empty variable":     {Source{Env: "DROVER_TEST_NOT_SET"}, "is empty"},
-		"no such credential": {Source{Credential: "x"}, "LoadCredential"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := Open(tt.src); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %q", err, tt.want)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			plain := bytes.Repeat([]byte{byte(i)}, 100)
+			for range 50 {
+				if got, err := k.Open(nil, k.Seal(nil, plain, nil), nil); err != nil || !bytes.Equal(got, plain) {
+					t.Errorf("got %v, %v", got, err)
+				}
+				sealed, _ := v.Seal(plain, "x")
+				if got, err := v.Open(sealed, "x"); err != nil || !bytes.Equal(got, plain) {
+					t.Errorf("got %v, %v", got, err)
+				}
 			}
 		})
 	}
+	wg.Wait()
+}
+
+func FuzzOpen(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "master.key")
+	if err := Create(path); err != nil {
+		f.Fatal(err)
+	}
+	v, err := Open(Source{File: path})
+	if err != nil {
+		f.Fatal(err)
+	}
+	sealed, _ := v.Seal([]byte("hello"), "x")
+	f.Add(sealed, "x")
+	f.Add(sealed[:20], "")
+	f.Fuzz(func(t *testing.T, in []byte, binding string) {
+		plain, err := v.Open(in, binding)
+		if err == nil && (!bytes.Equal(in, sealed) || binding != "x") {
+			t.Errorf("opened what was never sealed: %q", plain)
+		}
+		if err != nil && !errors.Is(err, ErrTampered) && !errors.Is(err, ErrWrongKey) {
+			t.Errorf("untyped error %v", err)
+		}
+	})
 }
