@@ -1,0 +1,150 @@
+package authority
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+)
+
+func randomText(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func newGUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b)
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
+
+func part(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// sign makes a JWT with RS256.
+func (d *Directory) sign(claims map[string]any) (string, error) {
+	text := part(map[string]string{"typ": "JWT", "alg": "RS256", "kid": d.kid, "x5t": d.kid}) + "." + part(claims)
+	sum := sha256.Sum256([]byte(text))
+	sig, err := rsa.SignPKCS1v15(rand.Reader, d.key, crypto.SHA256, sum[:])
+	return text + "." + base64.RawURLEncoding.EncodeToString(sig), err
+}
+
+// Claims are what the APIs look at in an access token.
+type Claims struct {
+	TenantID string   `json:"tid"`
+	Audience string   `json:"aud"`
+	AppID    string   `json:"appid"`
+	Roles    []string `json:"roles"`
+	Scope    string   `json:"scp"`
+	Issuer   string   `json:"iss"`
+	Expires  int64    `json:"exp"`
+	Before   int64    `json:"nbf"`
+}
+
+var errToken = errors.New("Access token validation failure.")
+
+// Verify checks an access token's signature and times.
+func (d *Directory) Verify(raw string) (Claims, error) {
+	var c Claims
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		if opaque, ok := strings.CutPrefix(raw, "opaque!"); ok {
+			return d.Verify(strings.ReplaceAll(opaque, "!", "."))
+		}
+		return c, errors.New("CompactToken parsing failed.")
+	}
+	sig, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		return c, errToken
+	}
+	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	if rsa.VerifyPKCS1v15(&d.key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
+		return c, errToken
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(body, &c) != nil {
+		return c, errToken
+	}
+	now := d.Clock().Unix()
+	if now >= c.Expires {
+		return c, errors.New("Lifetime validation failed, the token is expired.")
+	}
+	if now < c.Before-300 {
+		return c, errToken
+	}
+	return c, nil
+}
+
+// assertion is a client assertion, taken apart.
+type assertion struct {
+	header struct {
+		Alg  string `json:"alg"`
+		X5t  string `json:"x5t"`
+		X5t2 string `json:"x5t#S256"`
+	}
+	claims struct {
+		Aud string          `json:"aud"`
+		Iss string          `json:"iss"`
+		Sub string          `json:"sub"`
+		Jti string          `json:"jti"`
+		Nbf json.RawMessage `json:"nbf"`
+		Exp json.RawMessage `json:"exp"`
+	}
+	signed string
+	sig    []byte
+}
+
+// parseAssertion reads a compact JWS. Parts are base64url without padding.
+func parseAssertion(raw string) (a assertion, err error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return a, errors.New("not three parts")
+	}
+	for i, dest := range []any{&a.header, &a.claims} {
+		b, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err != nil {
+			return a, err
+		}
+		if err := json.Unmarshal(b, dest); err != nil {
+			return a, err
+		}
+	}
+	a.signed = parts[0] + "." + parts[1]
+	a.sig, err = base64.RawURLEncoding.DecodeString(parts[2])
+	return a, err
+}
+
+// seconds reads a time claim, a number or, as some libraries send, a string.
+func seconds(raw json.RawMessage) (time.Time, bool) {
+	var n json.Number
+	if json.Unmarshal([]byte(strings.Trim(string(raw), `"`)), &n) != nil {
+		return time.Time{}, false
+	}
+	f, err := n.Float64()
+	return time.Unix(int64(f), 0), err == nil
+}
+
+// thumb decodes a thumbprint in base64url, or in the standard alphabet as MSAL
+// Go sends it (reference entra-oauth §4).
+func thumb(s string) []byte {
+	for _, enc := range []*base64.Encoding{base64.RawURLEncoding, base64.StdEncoding, base64.RawStdEncoding} {
+		if b, err := enc.DecodeString(s); err == nil {
+			return b
+		}
+	}
+	return nil
+}

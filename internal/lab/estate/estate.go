@@ -1,0 +1,465 @@
+// Package estate is what the customers' tenants hold: alerts and detections
+// that come, change, and show late. What is visible at an instant is a function
+// of the seed and that instant, and of what was added by hand; nothing runs in
+// between.
+package estate
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The sources that an estate serves.
+const (
+	Graph = "graph.alerts"
+	SIEM  = "siem.detections"
+)
+
+// Options of a tenant's story.
+type Options struct {
+	ID          string        // tenant GUID
+	Backlog     int           // alerts from before the start
+	BacklogSpan time.Duration // over which they are spread, 30 days by default
+	PerMinute   float64       // new alerts
+	Horizon     time.Duration // for how long after the start they come
+	Updates     float64       // further revisions of an alert, on average
+	Ties        int           // alerts that one bulk change gives one time, once per story; 0: none
+	LateShare   float64       // of revisions that show late
+	LateMax     time.Duration // how late
+	Silent      float64       // share of alerts that change once without a new time
+	Shuffle     bool          // evidence comes in another order with each read
+	LiveField   bool          // a device's address changes with each read
+	Replicas    bool          // every second read shows silent changes not yet
+	Foreign     int           // rows that name another tenant
+	Unnamed     int           // rows that name none
+	Bad         int           // rows without usable identity or time
+	Size        int           // bytes of a row, about; 0: as they come
+	SIEM        bool          // detections as well
+	Reprocess   bool          // some come back with a newer LastProcessedTimeUtc
+}
+
+// Row is one state of one alert, ready to be rendered.
+type Row struct {
+	ID      string
+	Rev     int
+	Changed time.Time
+	Created time.Time
+	Visible time.Time
+	Kind    string // "", foreign, unnamed, bad
+	Claims  string // the tenant that the row names, if Kind says so
+	Text    string // the change time as served
+	Raw     []byte // served as it is, if set
+
+	severity, status, classification string
+	tenant                           string
+	tpl                              *template
+	pieces                           int // of the template's evidence
+	comments                         int
+	silent                           bool // changed, its time did not
+	before                           *Row // the state that a lagging replica shows
+}
+
+// Severity and Status are what filters look at.
+func (r *Row) Severity() string { return r.severity }
+
+// Status is the alert's status.
+func (r *Row) Status() string { return r.status }
+
+// Service is the alert's serviceSource.
+func (r *Row) Service() string {
+	if r.tpl == nil {
+		return "microsoftDefenderForEndpoint"
+	}
+	return r.tpl.service
+}
+
+// list is what one source of one tenant shows, in the order of change times.
+type list struct {
+	opt     Options
+	rows    []*Row
+	current map[string]*Row
+	later   schedule
+	reads   int
+}
+
+// schedule is a heap of rows by when they become visible.
+type schedule []*Row
+
+func (s schedule) Len() int           { return len(s) }
+func (s schedule) Less(i, j int) bool { return s[i].Visible.Before(s[j].Visible) }
+func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *schedule) Push(x any)        { *s = append(*s, x.(*Row)) }
+func (s *schedule) Pop() any {
+	old := *s
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*s = old[:len(old)-1]
+	return r
+}
+
+// Estate holds all tenants. Safe for concurrent use.
+type Estate struct {
+	mu     sync.Mutex
+	seed   uint64
+	start  time.Time
+	lists  map[string]map[string]*list // tenant → source
+	tpls   []*template
+	issued func(tenant, source string, r *Row)
+}
+
+// New makes an empty estate whose story begins at start. issued is told of
+// each state as it becomes visible; it may be nil.
+func New(seed uint64, start time.Time, issued func(tenant, source string, r *Row)) *Estate {
+	e := &Estate{seed: seed, start: start, lists: make(map[string]map[string]*list), issued: issued}
+	m := maker{rand.New(rand.NewPCG(seed, 11))}
+	for i := range 256 {
+		e.tpls = append(e.tpls, m.template(i))
+	}
+	return e
+}
+
+// grid is Defender's clock: 1/300 s, cut to 100 ns (reference graph-security §3).
+func grid(t time.Time) time.Time {
+	sec := t.Unix()
+	n := int64(t.Nanosecond()) * 300 / 1e9
+	return time.Unix(sec, n*1e9/300/100*100).UTC()
+}
+
+// Text renders a time as Graph does: up to seven digits, without zeros at the
+// end.
+func Text(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999Z") }
+
+// Add writes a tenant's story.
+func (e *Estate) Add(opt Options) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if opt.BacklogSpan <= 0 {
+		opt.BacklogSpan = 30 * 24 * time.Hour
+	}
+	h := uint64(14695981039346656037)
+	for _, c := range []byte(opt.ID) {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	w := &writer{e: e, opt: opt, m: maker{rand.New(rand.NewPCG(e.seed, h))}}
+	g := e.list(opt.ID, Graph)
+	g.opt = opt
+	for i := range opt.Backlog {
+		at := e.start.Add(-time.Duration(float64(opt.BacklogSpan) * (1 - float64(i)/float64(opt.Backlog)))).Add(-time.Minute)
+		w.alert(g, at, e.start.Add(-time.Second))
+	}
+	live := int(opt.PerMinute * opt.Horizon.Minutes())
+	for range live {
+		w.alert(g, e.start.Add(time.Duration(w.m.r.Float64()*float64(opt.Horizon))), time.Time{})
+	}
+	w.special(g)
+	if opt.SIEM {
+		s := e.list(opt.ID, SIEM)
+		s.opt = opt
+		w.detections(g, s)
+	}
+	e.settle(g, e.start)
+	if opt.SIEM {
+		e.settle(e.list(opt.ID, SIEM), e.start)
+	}
+}
+
+func (e *Estate) list(tenant, source string) *list {
+	if e.lists[tenant] == nil {
+		e.lists[tenant] = make(map[string]*list)
+	}
+	l := e.lists[tenant][source]
+	if l == nil {
+		l = &list{current: make(map[string]*Row), opt: Options{ID: tenant}}
+		e.lists[tenant][source] = l
+	}
+	return l
+}
+
+// settle sorts what is visible at t in one go; for the beginning.
+func (e *Estate) settle(l *list, t time.Time) {
+	heap.Init(&l.later)
+	var first []*Row
+	for len(l.later) > 0 && !l.later[0].Visible.After(t) {
+		first = append(first, heap.Pop(&l.later).(*Row))
+	}
+	slices.SortStableFunc(first, func(a, b *Row) int { return cmp.Compare(a.Rev, b.Rev) })
+	for _, r := range first {
+		l.current[r.ID] = r
+		e.tell(l, r)
+	}
+	l.rows = l.rows[:0]
+	for _, r := range l.current {
+		l.rows = append(l.rows, r)
+	}
+	slices.SortFunc(l.rows, order)
+}
+
+func (e *Estate) tell(l *list, r *Row) {
+	if e.issued != nil && r.Kind == "" {
+		source := Graph
+		if e.lists[l.opt.ID] != nil && e.lists[l.opt.ID][SIEM] == l {
+			source = SIEM
+		}
+		e.issued(l.opt.ID, source, r)
+	}
+}
+
+func order(a, b *Row) int { return cmp.Or(a.Changed.Compare(b.Changed), strings.Compare(a.ID, b.ID)) }
+
+// advance makes visible what has become so by t.
+func (e *Estate) advance(l *list, t time.Time) {
+	for len(l.later) > 0 && !l.later[0].Visible.After(t) {
+		r := heap.Pop(&l.later).(*Row)
+		old := l.current[r.ID]
+		if old != nil {
+			if old.Rev > r.Rev {
+				continue // overtaken before it was ever seen
+			}
+			if i, ok := slices.BinarySearchFunc(l.rows, old, order); ok {
+				l.rows = slices.Delete(l.rows, i, i+1)
+			}
+		}
+		i, _ := slices.BinarySearchFunc(l.rows, r, order)
+		l.rows = slices.Insert(l.rows, i, r)
+		l.current[r.ID] = r
+		e.tell(l, r)
+	}
+}
+
+// Put adds a state by hand. Its Visible may lie in the future.
+func (e *Estate) Put(tenant, source string, r Row) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.list(tenant, source)
+	r.tenant = tenant
+	if r.Text == "" {
+		r.Text = Text(r.Changed)
+	}
+	if r.tpl == nil {
+		r.tpl = e.tpls[len(r.ID)%len(e.tpls)]
+		r.pieces = len(r.tpl.evidence)
+	}
+	if r.severity == "" {
+		r.severity, r.status = "high", "new"
+	}
+	heap.Push(&l.later, &r)
+}
+
+// Change puts a new state of an alert that is visible, with a new change time
+// unless silent.
+func (e *Estate) Change(tenant, id string, at time.Time, silent bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.list(tenant, Graph)
+	old := l.current[id]
+	if old == nil {
+		return
+	}
+	r := *old
+	r.Rev++
+	r.comments++
+	r.Visible = at
+	r.silent, r.before = silent, old
+	if !silent {
+		r.Changed = grid(at)
+		r.Text, r.before = Text(r.Changed), nil
+	}
+	heap.Push(&l.later, &r)
+}
+
+// View is what a source shows at one moment; it must not be kept.
+type View struct {
+	Rows []*Row // by change time, ascending
+	Read int    // counts reads
+	Opt  Options
+}
+
+// See calls f with what a tenant's source shows at t.
+func (e *Estate) See(tenant, source string, t time.Time, f func(View)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.list(tenant, source)
+	e.advance(l, t)
+	l.reads++
+	f(View{l.rows, l.reads, l.opt})
+}
+
+// Newest lists the newest visible states at t, without special rows.
+func (e *Estate) Newest(t time.Time, f func(tenant, source string, r *Row)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for tenant, sources := range e.lists {
+		for source, l := range sources {
+			e.advance(l, t)
+			for _, r := range l.rows {
+				if r.Kind == "" {
+					f(tenant, source, r)
+				}
+			}
+		}
+	}
+}
+
+// Tenants lists the tenants.
+func (e *Estate) Tenants() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var ids []string
+	for id := range e.lists {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// writer writes a tenant's story.
+type writer struct {
+	e    *Estate
+	opt  Options
+	m    maker
+	n    int
+	tied time.Time
+	ties int
+}
+
+// alert writes one alert and what becomes of it. A backlog alert is visible by
+// `by`.
+func (w *writer) alert(l *list, at, by time.Time) {
+	tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
+	w.n++
+	created := at.Truncate(100 * time.Nanosecond).UTC()
+	r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: created, Changed: grid(at.Add(time.Duration(w.m.r.IntN(90)) * time.Second)), tenant: w.opt.ID,
+		severity: w.m.pick("informational", "low", "medium", "high"), status: "new", classification: "null", tpl: tpl, pieces: max(1, len(tpl.evidence)-w.m.r.IntN(3))}
+	if w.opt.Ties > 0 && w.ties < w.opt.Ties {
+		if w.tied.IsZero() {
+			w.tied = r.Changed
+		}
+		r.Changed = w.tied
+		w.ties++
+	}
+	w.push(l, r, by)
+	for w.m.r.Float64() < w.opt.Updates/(1+w.opt.Updates) {
+		next := *r
+		next.Rev++
+		next.before, next.silent = nil, false
+		next.Changed = grid(r.Changed.Add(time.Duration(1+w.m.r.IntN(240)) * time.Second))
+		switch w.m.r.IntN(5) {
+		case 0:
+			next.status = w.m.pick("inProgress", "resolved")
+		case 1:
+			next.classification = w.m.pick(`"truePositive"`, `"falsePositive"`)
+		case 2:
+			next.pieces = min(next.pieces+1, len(tpl.evidence))
+			next.comments++
+		case 3:
+			next.comments++
+		case 4: // a touch: nothing but the time
+		}
+		r = &next
+		w.push(l, r, by)
+	}
+	if w.m.r.Float64() < w.opt.Silent {
+		next := *r
+		next.Rev++
+		next.comments++
+		next.silent, next.before = true, r
+		next.Visible = time.Time{}
+		w.pushAt(l, &next, maxTime(r.Visible, w.e.start).Add(time.Duration(2+w.m.r.IntN(10))*time.Second))
+	}
+}
+
+func (w *writer) push(l *list, r *Row, by time.Time) {
+	visible := r.Changed.Add(time.Duration(w.m.r.IntN(900)) * time.Millisecond)
+	if w.m.r.Float64() < w.opt.LateShare && w.opt.LateMax > 0 {
+		visible = r.Changed.Add(time.Duration(w.m.r.Float64() * float64(w.opt.LateMax)))
+		if !by.IsZero() && w.opt.Horizon > 0 {
+			visible = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(min(w.opt.LateMax, w.opt.Horizon))))
+			by = time.Time{}
+		}
+	}
+	if !by.IsZero() && visible.After(by) {
+		visible = by
+	}
+	w.pushAt(l, r, visible)
+}
+
+func (w *writer) pushAt(l *list, r *Row, visible time.Time) {
+	r.Text, r.Visible = Text(r.Changed), visible
+	l.later = append(l.later, r)
+}
+
+// special writes rows that should not be there.
+func (w *writer) special(l *list) {
+	put := func(n int, kind string, make func(i int, r *Row)) {
+		for i := range n {
+			tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
+			at := w.e.start.Add(-time.Duration(1+w.m.r.IntN(600)) * time.Second)
+			if w.opt.Horizon > 0 && i%2 == 1 {
+				at = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(w.opt.Horizon/2)))
+			}
+			r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: at, Changed: grid(at), tenant: w.opt.ID, severity: "high", status: "new", classification: "null", tpl: tpl,
+				pieces: 1, Kind: kind}
+			make(i, r)
+			w.pushAt(l, r, at)
+		}
+	}
+	put(w.opt.Foreign, "foreign", func(_ int, r *Row) { r.Claims = w.m.guid() })
+	// Unnamed rows are the tenant's own, and owed: they are no special rows to
+	// the judge.
+	put(w.opt.Unnamed, "", func(i int, r *Row) { r.Claims = []string{"null", `"contoso"`, `""`}[i%3] })
+	put(w.opt.Bad, "bad", func(i int, r *Row) {
+		body := string(w.e.Render(nil, r, 0, Options{}))
+		switch i % 4 {
+		case 0:
+			body = strings.Replace(body, `"id":`, `"noid":`, 1)
+		case 1:
+			body = strings.Replace(body, `"id":`, `"id":"twice","id":`, 1)
+		case 2:
+			body = strings.Replace(body, `"id":"`+r.ID+`"`, `"id":null`, 1)
+		case 3:
+			body = strings.Replace(body, `"id":"`+r.ID+`"`, `"id":7`, 1)
+		}
+		r.Raw = []byte(body)
+	})
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// detections writes the SIEM API's rows from the same alerts: one to three per
+// alert, some of them days after the first (reference siem-api §1, §9).
+func (w *writer) detections(from, to *list) {
+	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, r := range from.later {
+		if r.Rev > 0 || r.Kind != "" {
+			continue
+		}
+		alert := fmt.Sprintf("da%d_%d", 630000000000000000+r.Created.Sub(base).Nanoseconds()/100, w.m.r.Int32())
+		for part := range 1 + w.m.r.IntN(3) {
+			processed := r.Created.Add(time.Duration(1+w.m.r.IntN(300)) * time.Second)
+			if part > 0 && w.m.r.IntN(8) == 0 {
+				processed = processed.Add(time.Duration(w.m.r.IntN(72)) * time.Hour)
+			}
+			processed = processed.Add(time.Duration(w.m.r.IntN(1e7)) * 100).Truncate(100)
+			ioc := w.m.hex(43) + "="
+			d := &Row{ID: alert + ":" + ioc, Created: r.Created, Changed: processed, tenant: w.opt.ID, severity: w.m.pick("Informational", "Low", "Medium", "High"), tpl: r.tpl, pieces: part}
+			w.pushAt(to, d, processed.Add(time.Duration(w.m.r.IntN(900))*time.Millisecond))
+			if w.opt.Reprocess && w.m.r.IntN(10) == 0 {
+				again := *d
+				again.Rev = 1
+				again.Changed = processed.Add(time.Duration(30+w.m.r.IntN(600)) * time.Second)
+				w.pushAt(to, &again, again.Changed)
+			}
+		}
+	}
+}
