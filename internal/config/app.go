@@ -1,0 +1,89 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// App is one app registration of the MSSP.
+type App struct {
+	Name string
+	// Application (client) ID.
+	ClientID string `yaml:"client_id" kind:"guid" required:"true"`
+	// Cloud in which the app is registered. An app can read tenants of its own cloud only.
+	Cloud string `yaml:"cloud" kind:"word" default:"worldwide"`
+	// Client secret: where it is kept.
+	Secret *SecretRef `yaml:"secret"`
+	// Certificate instead of a secret, the better choice: nothing that is sent can be used again.
+	Certificate *Certificate `yaml:"certificate"`
+}
+
+// Validate checks that the app proves itself in one way.
+func (a *App) Validate(report Report) {
+	if a.Secret != nil && a.Certificate != nil {
+		report("secret", "an app proves itself by a secret or by a certificate; keep one of them")
+	}
+}
+
+// Certificate is a certificate with its private key, as PEM.
+type Certificate struct {
+	// PEM file of the certificate that was uploaded to the app registration.
+	File string `yaml:"file" kind:"path" required:"true"`
+	// PEM file of its private key. Only the user that runs drover may read it.
+	KeyFile string `yaml:"key_file" kind:"path" required:"true"`
+}
+
+// builtinClouds are the clouds whose hosts drover knows. China has Entra and
+// Graph but no security alerts (reference graph-security §1); its name is kept
+// so that nothing else takes it.
+var builtinClouds = []string{"china", "dod", "gcc", "gcc-high", "worldwide"}
+
+// Cloud says where a cloud's services are.
+type Cloud struct {
+	Name string
+	// Sign-in host, such as https://login.microsoftonline.com.
+	Authority string `yaml:"authority" kind:"url" required:"true"`
+	// Graph host, such as https://graph.microsoft.com.
+	Graph string `yaml:"graph" kind:"url" required:"true"`
+	// Audience of Graph's tokens, if it is not its host.
+	GraphResource string `yaml:"graph_resource" kind:"url"`
+	// Hosts of the SIEM detections API by region.
+	SIEM SIEMHosts `yaml:"siem"`
+	// Audience of the SIEM API's tokens.
+	SIEMResource string `yaml:"siem_resource" kind:"url" default:"https://graph.windows.net"`
+	// PEM file of certificate authorities that are trusted for this cloud besides the system's.
+	CAFile string `yaml:"ca_file" kind:"path"`
+	// Its hosts may have private addresses.
+	AllowPrivate bool `yaml:"allow_private" default:"false"`
+}
+
+// SIEMHosts are the hosts of the SIEM detections API by region.
+type SIEMHosts struct {
+	// Host for tenants whose data is in the European Union.
+	EU string `yaml:"eu" kind:"url"`
+	// Host for tenants whose data is in the United States.
+	US string `yaml:"us" kind:"url"`
+	// Host for tenants whose data is in the United Kingdom.
+	UK string `yaml:"uk" kind:"url"`
+}
+
+// Map returns the hosts that are set, by region.
+func (h SIEMHosts) Map() map[string]string {
+	m := make(map[string]string)
+	for region, host := range map[string]string{"eu": h.EU, "us": h.US, "uk": h.UK} {
+		if host != "" {
+			m[region] = host
+		}
+	}
+	return m
+}
+
+// checkClouds refuses a custom cloud that takes a built-in one's name: what is
+// meant for Microsoft goes to Microsoft.
+func (c *Config) checkClouds(report Report) {
+	for name := range c.Clouds {
+		if slices.Contains(builtinClouds, name) {
+			report("clouds."+name, "a cloud cannot be named %s: that is a built-in one; built in are %s", name, strings.Join(builtinClouds, ", "))
+		}
+	}
+}
