@@ -69,7 +69,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	if err := r.commit(ctx, run, c); err != nil {
 		return err
 	}
-	r.notifyBooked(run, &c, foreign)
+	r.notifyBooked(run, &c)
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 	return nil
 }
 
-func (r *reader) notifyBooked(run *run, c *ledger.Commit, foreign int) {
+func (r *reader) notifyBooked(run *run, c *ledger.Commit) {
 	if n := len(c.Revisions); n > 0 {
 		r.c.notify(Event{Feed: r.feed, What: "commit", N: n})
 	}
@@ -121,9 +121,15 @@ func (r *reader) notifyBooked(run *run, c *ledger.Commit, foreign int) {
 			r.c.notify(Event{Feed: r.feed, What: "late", N: 1, Late: run.lateBelow.Sub(rev.Changed)})
 		}
 	}
-	if foreign > 0 {
-		r.c.log.Error("rows of another tenant were set aside", "feed", r.feed, "rows", foreign, "hint", "see: drover status")
-		r.c.notify(Event{Feed: r.feed, What: "foreign", N: foreign})
+	fresh := 0
+	for i := range c.Aside {
+		if c.Aside[i].Reason == "foreign" {
+			fresh++
+		}
+	}
+	if fresh > 0 {
+		r.c.log.Error("rows of another tenant were set aside", "feed", r.feed, "rows", fresh, "hint", "see: drover status")
+		r.c.notify(Event{Feed: r.feed, What: "foreign", N: fresh})
 	}
 }
 
@@ -142,18 +148,21 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 	for i := range page.Rows {
 		row := &page.Rows[i]
 		if row.Bad != "" {
-			c.Aside = append(c.Aside, aside(r.feed, row, "no_identity", row.Bad))
+			if r.known.putAside(row.Sum) {
+				c.Aside = append(c.Aside, aside(r.feed, row, "no_identity", row.Bad))
+			}
 			continue
 		}
 		var flags drover.Flags
 		switch mine, says := r.belongs(row.TenantID); {
 		case !mine:
 			foreign++
-			c.Aside = append(c.Aside, aside(r.feed, row, "foreign", "the row names tenant "+strings.ToLower(row.TenantID)))
+			if r.known.putAside(row.Sum) {
+				c.Aside = append(c.Aside, aside(r.feed, row, "foreign", "the row names tenant "+strings.ToLower(row.TenantID)))
+			}
 			continue
 		case !says && named:
 			flags |= drover.Unnamed
-			c.Unnamed++
 		}
 		rev, err := r.revision(ctx, run, row, stored, flags)
 		if err != nil {
@@ -161,6 +170,9 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 		}
 		if rev != nil {
 			c.Revisions = append(c.Revisions, *rev)
+			if flags.Has(drover.Unnamed) {
+				c.Unnamed++
+			}
 		}
 	}
 	return c, foreign, nil

@@ -24,8 +24,11 @@ type knowledge struct {
 	same map[key]drover.Hash
 	// unstable lists keys with more states than are taken, to say so once.
 	unstable map[key]bool
-	read     uint64  // counts passes, to tell one read from the next
-	split    []int64 // gaps to halve with the next commit
+	// aside lists rows that this reader has set aside already: they are read
+	// again with every overlap, and a repeat writes nothing.
+	aside map[drover.Hash]bool
+	read  uint64  // counts passes, to tell one read from the next
+	split []int64 // gaps to halve with the next commit
 }
 
 type pending struct {
@@ -41,11 +44,23 @@ const (
 )
 
 func newKnowledge(first bool) *knowledge {
-	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool)}
+	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool), aside: make(map[drover.Hash]bool)}
 	if first {
 		k.fresh = newSeen()
 	}
 	return k
+}
+
+// putAside reports whether a row has not been set aside by this reader yet.
+func (k *knowledge) putAside(sum drover.Hash) bool {
+	if k.aside[sum] {
+		return false
+	}
+	if len(k.aside) >= maxSame {
+		clear(k.aside)
+	}
+	k.aside[sum] = true
+	return true
 }
 
 // caughtUp ends a whole read of the tail.

@@ -1,0 +1,285 @@
+// Package lab is a pretend Microsoft cloud for an MSSP: customers with their
+// Entra tenants, Graph alerts, SIEM detections, the portal's MSSP list, and a
+// pretend Splunk, behind one listener with virtual hosts. It deals faults and
+// writes down what it truly showed. It imports nothing of drover: a misreading
+// must not sit on both sides. docs/lab.md tells how to point any client at it.
+package lab
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"drover/internal/lab/api"
+	"drover/internal/lab/authority"
+	"drover/internal/lab/estate"
+	"drover/internal/lab/fault"
+	"drover/internal/lab/truth"
+)
+
+// Options of a Lab.
+type Options struct {
+	Seed      uint64
+	Clock     func() time.Time // time.Now by default
+	Customers int              // 8 by default
+	// Story is each customer's; ID is filled in. It is called with the
+	// customer's number.
+	Story func(i int) estate.Options
+	Truth io.Writer // the truth log; nil: none
+	// Splunk serves /services/collector and the host splunk.lab.test.
+	Splunk http.Handler
+}
+
+// Customer is one of the lab's.
+type Customer struct {
+	Name, Tenant, Domain string
+}
+
+// Lab is the whole.
+type Lab struct {
+	opt       Options
+	ca        *authorityCert
+	directory *authority.Directory
+	auth      *authority.Server
+	estate    *estate.Estate
+	faults    *fault.Dealer
+	truth     *truth.Log
+	api       *api.API
+	customers []Customer
+	appID     string
+	secret    string
+	certPEM   []byte
+	keyPEM    []byte
+	server    *http.Server
+}
+
+// HomeTenant is the MSSP's own directory.
+const HomeTenant = "99999999-0000-4000-8000-000000000001"
+
+var names = []string{"contoso", "fabrikam", "northwind", "tailspin", "wingtip", "adatum", "litware", "proseware", "woodgrove", "lucerne"}
+
+// New builds the cloud; it listens nowhere yet.
+func New(opt Options) (*Lab, error) {
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	if opt.Customers <= 0 {
+		opt.Customers = 8
+	}
+	l := &Lab{opt: opt}
+	var err error
+	if l.ca, err = newCA(); err != nil {
+		return nil, err
+	}
+	if l.directory, err = authority.NewDirectory(opt.Clock); err != nil {
+		return nil, err
+	}
+	l.truth = truth.New(opt.Truth, opt.Clock)
+	l.truth.Event("start", "seed", opt.Seed)
+	l.faults = fault.New(opt.Seed, opt.Clock, l.truth.Event)
+	l.estate = estate.New(opt.Seed, opt.Clock(), func(tenant, source string, r *estate.Row) {
+		l.truth.Event("issued", "tenant", tenant, "source", source, "id", r.ID, "rev", r.Rev, "changed", r.Text, "visible_at", r.Visible.UTC())
+	})
+	if err := l.people(); err != nil {
+		return nil, err
+	}
+	l.auth = authority.NewServer(authority.Options{Directory: l.directory, Faults: l.faults, Resource: resource,
+		Note: func(tenant, client, grant string, status, code int) {
+			l.truth.Event("request", "n", l.truth.Request(), "tenant", tenant, "source", "token", "status", status, "rows", 0, "fault", fmt.Sprint(code), "query", grant)
+		}})
+	l.api = api.New(api.Options{Estate: l.estate, Faults: l.faults, Truth: l.truth, Clock: opt.Clock, Authorised: l.directory.Authorised,
+		Verify: func(raw string) (api.Caller, error) {
+			c, err := l.directory.Verify(raw)
+			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: strings.Fields(c.Scope)}, err
+		},
+		GraphAudience: func(a string) bool { return a == graphAudience || isLabHost(a, "graph") },
+		SIEMAudience:  func(a string) bool { return a == siemAudience || a == sevilleAudience },
+	})
+	return l, nil
+}
+
+// people makes the MSSP's app and the customers.
+func (l *Lab) people() error {
+	rng := rand.New(rand.NewPCG(l.opt.Seed, 5))
+	l.appID = guid(rng)
+	l.secret = fmt.Sprintf("lab~%016x%016x", rng.Uint64(), rng.Uint64())
+	l.directory.AddTenant(HomeTenant, "mssp.example")
+	l.directory.AddApp(authority.App{ClientID: l.appID, MultiTenant: true, HomeTenant: HomeTenant, Roles: []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"},
+		RedirectURIs: []string{"http://localhost", "http://localhost:8400/callback", "https://SiemMsspConnector"}})
+	l.directory.AddSecret(l.appID, l.secret, l.opt.Clock().AddDate(1, 0, 0))
+	cert, certPEM, keyPEM, err := appCertificate()
+	if err != nil {
+		return fmt.Errorf("make the app's certificate: %w", err)
+	}
+	l.certPEM, l.keyPEM = certPEM, keyPEM
+	l.directory.AddCertificate(l.appID, cert)
+	for i := range l.opt.Customers {
+		c := Customer{Name: names[i%len(names)], Tenant: guid(rng)}
+		if i >= len(names) {
+			c.Name = fmt.Sprintf("%s-%d", c.Name, i/len(names))
+		}
+		c.Domain = c.Name + ".example"
+		story := estate.Options{Backlog: 100, Horizon: time.Hour}
+		if l.opt.Story != nil {
+			story = l.opt.Story(i)
+		}
+		if story.ID != "" {
+			c.Tenant = story.ID
+		}
+		story.ID = c.Tenant
+		l.directory.AddTenant(c.Tenant, c.Domain)
+		l.directory.Consent(c.Tenant, l.appID, authority.Granted)
+		l.directory.Authorise(c.Tenant, l.appID, true)
+		l.truth.Event("tenant", "tenant", c.Tenant, "customer", c.Name)
+		l.estate.Add(story)
+		l.customers = append(l.customers, c)
+	}
+	return nil
+}
+
+func guid(r *rand.Rand) string {
+	a, b := r.Uint64(), r.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
+}
+
+// Audiences of the resources.
+const (
+	graphAudience   = "https://graph.microsoft.com"
+	siemAudience    = "https://graph.windows.net"
+	sevilleAudience = "https://WDATPAlertExport.Seville.onmicrosoft.com"
+)
+
+// resource maps what is asked for to the audience of the token.
+func resource(uri string) (string, bool) {
+	uri = strings.TrimSuffix(uri, "/")
+	switch uri {
+	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", "00000003-0000-0000-c000-000000000000":
+		return graphAudience, true
+	case siemAudience, sevilleAudience:
+		return uri, true
+	}
+	if isLabHost(uri, "graph") {
+		return uri, true
+	}
+	return "", false
+}
+
+// isLabHost reports whether a URI names one of the lab's own hosts, on any
+// port, or the machine itself.
+func isLabHost(uri, role string) bool {
+	host := strings.TrimPrefix(uri, "https://")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return host == role+".lab.test" || host == "localhost" || host == "127.0.0.1"
+}
+
+// Customers lists the customers.
+func (l *Lab) Customers() []Customer { return l.customers }
+
+// AppID is the MSSP's app.
+func (l *Lab) AppID() string { return l.appID }
+
+// AppSecret is its client secret.
+func (l *Lab) AppSecret() string { return l.secret }
+
+// AppCertificate is its certificate and key, as PEM.
+func (l *Lab) AppCertificate() (certPEM, keyPEM []byte) { return l.certPEM, l.keyPEM }
+
+// CAPEM is the certificate that clients must trust.
+func (l *Lab) CAPEM() []byte { return l.ca.pem }
+
+// Faults deals faults.
+func (l *Lab) Faults() *fault.Dealer { return l.faults }
+
+// Directory is what Entra knows.
+func (l *Lab) Directory() *authority.Directory { return l.directory }
+
+// Estate is what the customers have.
+func (l *Lab) Estate() *estate.Estate { return l.estate }
+
+// Truth is the log of what was shown.
+func (l *Lab) Truth() *truth.Log { return l.truth }
+
+// End writes the newest visible states to the truth log: what is owed at the
+// end of a run.
+func (l *Lab) End() {
+	l.estate.Newest(l.opt.Clock(), func(tenant, source string, r *estate.Row) {
+		l.truth.Event("newest", "tenant", tenant, "source", source, "id", r.ID, "rev", r.Rev)
+	})
+	l.truth.Event("end")
+}
+
+// Handler serves all virtual hosts.
+func (l *Lab) Handler() http.Handler { return http.HandlerFunc(l.route) }
+
+// route finds the service by host, or by path where the host is the machine.
+func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	path := strings.ToLower(r.URL.Path)
+	switch {
+	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):
+		l.auth.ServeHTTP(w, r)
+	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."):
+		l.api.Graph(w, r)
+	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):
+		l.api.SIEM(w, r)
+	case strings.HasPrefix(host, "splunk."), strings.HasPrefix(path, "/services/collector"):
+		if l.opt.Splunk == nil {
+			http.NotFound(w, r)
+			return
+		}
+		l.opt.Splunk.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/v1.0/"):
+		l.api.Graph(w, r)
+	case strings.Contains(path, "/api/alert"):
+		l.api.SIEM(w, r)
+	default:
+		l.auth.ServeHTTP(w, r)
+	}
+}
+
+// Serve serves TLS on ln until Close.
+func (l *Lab) Serve(ln net.Listener) error {
+	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, NextProtos: []string{"h2", "http/1.1"}}}
+	err := l.server.ServeTLS(ln, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Start listens on a loopback address and serves in the background; it returns
+// the address.
+func (l *Lab) Start(addr string) (string, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("listen: %w", err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		close(ready)
+		_ = l.Serve(ln)
+	}()
+	<-ready
+	return ln.Addr().String(), nil
+}
+
+// Close ends all connections.
+func (l *Lab) Close() error {
+	if l.server == nil {
+		return nil
+	}
+	return l.server.Close()
+}
