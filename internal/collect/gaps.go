@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"slices"
 	"time"
 
 	"drover"
@@ -36,10 +37,7 @@ func (r *reader) leaveBehind(cause error) bool {
 	if !now.Known() {
 		return false
 	}
-	from, to := r.tail.span.From, now.Add(-leaveMargin)
-	if r.through.Known() {
-		from = max(from, r.through)
-	}
+	from, to := r.tail.at, now.Add(-leaveMargin)
 	if from >= to {
 		return false // it fails at the newest rows: nothing to go on with
 	}
@@ -153,7 +151,7 @@ func (r *reader) sideFailed(run *run, err error) time.Time {
 		}
 		g.Tries++
 		g.due = now.Add(max(wait, r.gapWait(g.Tries)))
-		if w := g.Span.To.Sub(g.Span.From); drover.KindOf(err) == drover.Transient && g.Tries >= gapTries && !g.Span.Open() && w > gapNarrowest {
+		if w := g.Span.To.Sub(g.Span.From); drover.KindOf(err) == drover.Transient && g.Tries >= gapTries && !g.Span.Open() && w > gapNarrowest && !slices.Contains(r.known.split, g.ID) {
 			r.known.split = append(r.known.split, g.ID)
 			g.due = now.Add(wait)
 		}

@@ -83,9 +83,10 @@ type run struct {
 	// read covered it.
 	lateBelow drover.Instant
 	sweep     int
-	gap       int64       // ID of the gap that is read
-	skip      *drover.Gap // opened with the first page: what the tail leaves behind
-	skipped   bool        // the pass left something out
+	gap       int64          // ID of the gap that is read
+	at        drover.Instant // how far it has come
+	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
+	skipped   bool           // the pass left something out
 	pages     int
 	rows      int
 }
@@ -152,10 +153,11 @@ func (r *reader) take(ctx context.Context) error {
 		return fmt.Errorf("take the feed: %w", err)
 	}
 	r.taken, r.epoch, r.parked = true, state.Epoch, state.Parked
-	r.through, r.whole = drover.NoInstant, state.Whole
+	// What was read whole without finding anything moved no cursor.
+	r.through, r.whole = state.Whole, state.Whole
 	r.tail, r.side, r.confirm = nil, nil, nil
 	if c := state.Cursor; c.Source != "" {
-		r.through = max(c.Through, state.Whole)
+		r.through = max(c.Through, r.through)
 		if c.Version != r.source.Version() {
 			// The reading rules changed: trust the cursor only as far as
 			// the deepest sweep would have corrected it.
@@ -202,7 +204,7 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 		from = max(from, skip.Span.To)
 	}
 	span := drover.Span{From: from, To: drover.NoInstant}
-	return &run{purpose: readTail, span: span, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
+	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
 }
 
 // openSide begins the most urgent read beside the tail, or nothing. Nothing is
@@ -287,6 +289,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 			r.fails = 0
 		}
 		run.pages++
+		run.at = max(run.at, page.Through)
 		run.rows += len(page.Rows)
 		if page.Done {
 			r.finish(run, page)

@@ -195,8 +195,8 @@ type Commit struct {
 	Cursor *drover.Cursor
 	// Whole is when the feed was last read whole; NoInstant leaves it.
 	Whole drover.Instant
-	// Open opens gaps (ID 0); a gap that continues an open one of the same
-	// cause and provider extends it. Update changes open gaps by ID: span,
+	// Open opens gaps (ID 0); a gap of a provider that continues an open one
+	// of the same provider extends it. Update changes open gaps by ID: span,
 	// state, tries, cause.
 	Open   []drover.Gap
 	Update []drover.Gap

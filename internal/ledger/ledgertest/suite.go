@@ -472,13 +472,15 @@ func gaps(r *rig) {
 		r.must(err)
 		return out.Gaps[0]
 	}
-	a := open(0, time.Minute, "")
-	if b := open(time.Minute, 2*time.Minute, ""); b.ID != a.ID || b.Span.To != at.Add(2*time.Minute) {
+	a := open(0, time.Minute, "vendor")
+	if b := open(time.Minute, 2*time.Minute, "vendor"); b.ID != a.ID || b.Span.To != at.Add(2*time.Minute) {
 		r.Errorf("a gap that continues another is %+v", b)
 	}
-	other := open(0, time.Minute, "vendor")
-	if other.ID == a.ID {
-		r.Error("another provider's gap was joined")
+	other := open(0, time.Minute, "")
+	if again := open(time.Minute, 2*time.Minute, ""); other.ID == a.ID || again.ID == other.ID {
+		r.Error("a gap of no provider was joined to another")
+	} else {
+		r.must(r.AcknowledgeGap(r.ctx(), again.ID, "known"))
 	}
 	a.Span.To, a.State = at.Add(2*time.Minute), drover.GapClosed
 	_, err := r.Commit(r.ctx(), ledger.Commit{Feed: f, Epoch: e, Whole: drover.NoInstant, Update: []drover.Gap{a}})
@@ -492,7 +494,7 @@ func gaps(r *rig) {
 	if len(list) != 0 {
 		r.Errorf("still open: %+v", list)
 	}
-	if all, _ := r.Gaps(r.ctx(), ledger.GapFilter{Tenant: idA}); len(all) != 2 {
+	if all, _ := r.Gaps(r.ctx(), ledger.GapFilter{Tenant: idA}); len(all) != 3 {
 		r.Errorf("all: %+v", all)
 	}
 }

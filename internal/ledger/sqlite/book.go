@@ -25,15 +25,13 @@ func readGaps(tx *tx, where string, args ...any) (out []feedGap) {
 	return out
 }
 
-// openGap opens a gap, or extends an open one of the same cause and provider
-// that it continues.
+// openGap opens a gap. One of a provider, or at a sink, extends an open one of
+// the same that it continues; any other stands for itself, because it is halved
+// until what cannot be read is narrow.
 func openGap(tx *tx, x *feed, g drover.Gap, now int64) drover.Gap {
 	g.Feed, g.State = x.Feed, drover.GapOpen
 	for _, old := range readGaps(tx, `WHERE g.fid = ? AND g.sink = ? AND g.state = 'open' AND g.provider = ?`, x.fid, string(g.Sink), g.Provider) {
-		if g.Provider == "" && old.Cause != g.Cause {
-			continue
-		}
-		if joins(old.Span, g.Span) {
+		if (g.Provider != "" || g.Sink != "") && joins(old.Span, g.Span) {
 			old.Span = join(old.Span, g.Span)
 			old.First, old.Last = min(old.First, g.First), max(old.Last, g.Last)
 			updateGap(tx, x.fid, old.Gap, now)

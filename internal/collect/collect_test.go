@@ -1,0 +1,623 @@
+package collect_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"drover"
+	"drover/internal/collect"
+	"drover/internal/ledger"
+	"drover/internal/ledger/sqlite"
+	"drover/internal/revision"
+	"drover/internal/vault"
+)
+
+// api is a pretend source: rows that become visible over time, and what goes
+// wrong when they are read.
+type api struct {
+	mu      sync.Mutex
+	rows    map[drover.TenantID][]row
+	fail    func(t drover.TenantID, span drover.Span) error
+	skipped func(t drover.TenantID, span drover.Span) []drover.Skipped
+	asked   map[drover.TenantID][]time.Time
+	spans   []drover.Span
+	page    int
+}
+
+type row struct {
+	id               string
+	changed, visible time.Time
+	body             func(read int) string // what a read shows; nil: made from the rest
+	tenant           string
+}
+
+func newAPI() *api {
+	return &api{rows: make(map[drover.TenantID][]row), asked: make(map[drover.TenantID][]time.Time), page: 50}
+}
+
+func (a *api) add(t drover.TenantID, rows ...row) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rows[t] = append(a.rows[t], rows...)
+}
+
+func (a *api) ID() drover.SourceID      { return drover.GraphAlerts }
+func (a *api) Version() int             { return 1 }
+func (a *api) Retention() time.Duration { return 180 * 24 * time.Hour }
+
+func (a *api) Read(t drover.Tenant, span drover.Span) drover.Pass {
+	return &pass{a: a, t: t.ID, span: span}
+}
+
+type pass struct {
+	a    *api
+	t    drover.TenantID
+	span drover.Span
+	at   int
+	got  []drover.Row
+	read bool
+}
+
+func (p *pass) Next(context.Context) (drover.Page, error) {
+	p.a.mu.Lock()
+	defer p.a.mu.Unlock()
+	now := time.Now()
+	p.a.asked[p.t] = append(p.a.asked[p.t], now)
+	p.a.spans = append(p.a.spans, p.span)
+	if p.a.fail != nil {
+		if err := p.a.fail(p.t, p.span); err != nil {
+			return drover.Page{}, err
+		}
+	}
+	if !p.read {
+		p.read = true
+		for _, r := range p.a.rows[p.t] {
+			at := drover.InstantOf(r.changed)
+			if r.visible.After(now) || !p.span.Contains(at) {
+				continue
+			}
+			body := fmt.Sprintf(`{"id":%q,"lastUpdateDateTime":%q,"n":1}`, r.id, at)
+			if r.body != nil {
+				body = r.body(len(p.a.spans))
+			}
+			p.got = append(p.got, drover.Row{Raw: []byte(body), Sum: sha256.Sum256([]byte(body)), ID: r.id, Changed: at, Created: at, TenantID: r.tenant})
+		}
+		slices.SortStableFunc(p.got, func(a, b drover.Row) int { return int(min(max(a.Changed-b.Changed, -1), 1)) })
+	}
+	n := min(p.a.page, len(p.got)-p.at)
+	out := drover.Page{Rows: p.got[p.at : p.at+n], Server: drover.InstantOf(now), Through: p.span.From}
+	p.at += n
+	if n > 0 {
+		out.Through = out.Rows[n-1].Changed
+	}
+	if p.at == len(p.got) {
+		out.Done, out.Through = true, drover.InstantOf(now)
+		if !p.span.Open() {
+			out.Through = p.span.To
+		}
+	}
+	if p.a.skipped != nil {
+		out.Skipped = p.a.skipped(p.t, p.span)
+	}
+	return out, nil
+}
+
+// world is a ledger, a collector and a pretend source in virtual time.
+type world struct {
+	*testing.T
+	api    *api
+	store  ledger.Store
+	mu     sync.Mutex
+	events []collect.Event
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func tenantID(n int) drover.TenantID {
+	return drover.TenantID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n))
+}
+
+// story runs f in virtual time, with tenants and a collector that reads every
+// minute.
+func story(t *testing.T, tenants int, f func(w *world)) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		key := filepath.Join(dir, "keys", "k")
+		if err := vault.Create(key); err != nil {
+			t.Fatal(err)
+		}
+		v, err := vault.Open(vault.Source{File: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: v, Place: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{T: t, api: newAPI(), store: store}
+		for n := range tenants {
+			if err := store.AddTenant(t.Context(), drover.Tenant{ID: tenantID(n), Name: fmt.Sprintf("t%d", n), Customer: "c", App: "app", Sources: []drover.SourceID{drover.GraphAlerts}, Start: drover.InstantOf(time.Now().Add(-48 * time.Hour))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f(w)
+		w.stop()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (w *world) begin() {
+	c, err := collect.New(collect.Options{Store: w.store, Sources: []drover.Source{w.api}, Compare: revision.Comparer{}, Seed: 1, Notify: func(e collect.Event) {
+		w.mu.Lock()
+		w.events = append(w.events, e)
+		w.mu.Unlock()
+	}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.done = cancel, make(chan error, 1)
+	go func() { w.done <- c.Run(ctx) }()
+}
+
+func (w *world) stop() {
+	if w.cancel == nil {
+		return
+	}
+	w.cancel()
+	if err := <-w.done; err != nil {
+		w.Errorf("collect ended: %v", err)
+	}
+	w.cancel = nil
+}
+
+// pass lets virtual time go by.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (w *world) ledgered(n int) (ids []string) {
+	w.Helper()
+	for r, err := range w.store.Revisions(context.Background(), drover.Feed{Tenant: tenantID(n), Source: drover.GraphAlerts}, 1) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		ids = append(ids, fmt.Sprintf("%s/%d", r.AlertID, r.Ordinal))
+	}
+	return ids
+}
+
+func (w *world) count(what string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.What == what {
+			n += max(e.N, 1)
+		}
+	}
+	return n
+}
+
+func (w *world) state(n int) ledger.FeedState {
+	w.Helper()
+	feeds, err := w.store.Feeds(context.Background())
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, f := range feeds {
+		if f.Feed.Tenant == tenantID(n) {
+			return f
+		}
+	}
+	w.Fatal("no such feed")
+	return ledger.FeedState{}
+}
+
+func at(id string, changed time.Time) row { return row{id: id, changed: changed, visible: changed} }
+
+func transient() error {
+	return &drover.Error{Op: "read", Kind: drover.Transient, Err: errors.New("500")}
+}
+
+func TestEveryRowIsLedgeredOnceHoweverOftenItIsRead(t *testing.T) {
+	story(t, 2, func(w *world) {
+		now := time.Now()
+		for n := range 120 {
+			w.api.add(tenantID(n%2), at(fmt.Sprint("a", n), now.Add(time.Duration(n-60)*time.Minute)))
+		}
+		w.begin()
+		w.pass(3 * time.Hour)
+		for n := range 2 {
+			if got := w.ledgered(n); len(got) != 60 {
+				t.Errorf("tenant %d: %d revisions, want 60", n, len(got))
+			}
+		}
+	})
+}
+
+func TestARowThatShowsLateIsFoundByTheOverlapOrASweep(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		for i, late := range []time.Duration{0, 5 * time.Minute, 100 * time.Minute, 40 * time.Hour, 6 * 24 * time.Hour} {
+			w.api.add(tenantID(0), row{id: fmt.Sprint("late", i), changed: now.Add(time.Minute), visible: now.Add(time.Minute + late)})
+		}
+		w.begin()
+		w.pass(8 * 24 * time.Hour)
+		if got := w.ledgered(0); len(got) != 5 {
+			t.Errorf("found %v, want all five", got)
+		}
+		if n := w.count("late"); n != 4 {
+			t.Errorf("%d counted late, want 4", n)
+		}
+	})
+}
+
+func TestAStretchThatCannotBeReadBecomesAGapAndTheTailGoesOn(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		healed := false
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if s.Contains(bad) && time.Now().After(now.Add(31*time.Minute)) && !healed {
+				return transient()
+			}
+			return nil
+		}
+		for n := range 120 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.api.add(tenantID(0), row{id: "in the gap", changed: now.Add(30*time.Minute + time.Microsecond), visible: now.Add(35 * time.Minute)})
+		w.begin()
+		w.pass(2*time.Hour + 30*time.Minute)
+		if gaps := w.state(0).Gaps; len(gaps) != 1 || gaps[0].Span.To.Sub(gaps[0].Span.From) > 2*time.Second || !gaps[0].Span.Contains(bad) {
+			t.Errorf("open gaps: %v, want one narrow one around %s", gaps, bad)
+		}
+		got := w.ledgered(0)
+		if !slices.Contains(got, "a119/0") {
+			t.Error("the tail did not go on behind the gap")
+		}
+		if missing := 120 - len(got); missing > 1 {
+			t.Errorf("%d rows beside the gap are missing", missing)
+		}
+		healed = true
+		w.pass(12 * time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 0 {
+			t.Errorf("still open when it could be read again: %v", gaps)
+		}
+		if got := w.ledgered(0); len(got) != 121 {
+			t.Errorf("%d revisions at the end, want 121", len(got))
+		}
+	})
+}
+
+func TestAnOutageIsNoGapAndLosesNothing(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		w.api.fail = func(drover.TenantID, drover.Span) error {
+			if d := time.Since(now); d > 10*time.Minute && d < 6*time.Hour {
+				return transient()
+			}
+			return nil
+		}
+		for n := range 500 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.begin()
+		w.pass(10 * time.Hour)
+		if got := w.ledgered(0); len(got) != 500 {
+			t.Errorf("%d revisions, want 500", len(got))
+		}
+		if all, _ := w.store.Gaps(context.Background(), ledger.GapFilter{}); len(all) != 0 {
+			t.Errorf("gaps: %v", all)
+		}
+	})
+}
+
+func TestAThrottledFeedWaitsAsToldAndTheOthersDoNot(t *testing.T) {
+	story(t, 2, func(w *world) {
+		now := time.Now()
+		var until time.Time
+		early := 0
+		w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+			if id != tenantID(0) || time.Since(now) < 10*time.Minute {
+				return nil
+			}
+			if time.Now().Before(until) {
+				early++
+			}
+			until = time.Now().Add(7 * time.Minute)
+			return &drover.Error{Op: "read", Kind: drover.Throttled, Wait: 7 * time.Minute, Err: errors.New("429")}
+		}
+		w.begin()
+		w.pass(70 * time.Minute)
+		if early > 0 {
+			t.Errorf("%d requests before the time", early)
+		}
+		if n := len(w.api.asked[tenantID(1)]); n < 65 {
+			t.Errorf("the other tenant was read %d times in 70 minutes", n)
+		}
+	})
+}
+
+func TestADeniedFeedIsParkedProbedRarelyAndHealsByItself(t *testing.T) {
+	story(t, 2, func(w *world) {
+		now := time.Now()
+		denied := true
+		w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+			if id == tenantID(0) && denied && time.Since(now) > 5*time.Minute {
+				return &drover.Error{Op: "read", Kind: drover.Denied, Hint: "consent may have been withdrawn", Err: errors.New("403")}
+			}
+			return nil
+		}
+		w.begin()
+		w.pass(6 * time.Minute)
+		before := len(w.api.asked[tenantID(0)])
+		w.pass(6 * time.Hour)
+		if n := len(w.api.asked[tenantID(0)]) - before; n > 14 {
+			t.Errorf("%d probes in 6 hours", n)
+		}
+		if p := w.state(0).Parked; !strings.Contains(p, "consent") {
+			t.Errorf("parked for %q", p)
+		}
+		w.api.add(tenantID(0), at("missed", time.Now().Add(-time.Hour)))
+		denied = false
+		w.pass(90 * time.Minute)
+		if got := w.ledgered(0); len(got) != 1 || w.state(0).Parked != "" {
+			t.Errorf("after it healed: %v, parked %q", got, w.state(0).Parked)
+		}
+	})
+}
+
+func TestADeniedAppIsOneIncidentWithOneProbe(t *testing.T) {
+	story(t, 30, func(w *world) {
+		now := time.Now()
+		denied := true
+		w.api.fail = func(drover.TenantID, drover.Span) error {
+			if denied && time.Since(now) > 10*time.Minute {
+				return &drover.Error{Op: "read", Kind: drover.Denied, App: true, Err: errors.New("AADSTS7000222")}
+			}
+			return nil
+		}
+		w.begin()
+		w.pass(12 * time.Minute)
+		if n := w.count("incident"); n != 1 {
+			t.Errorf("%d incidents", n)
+		}
+		asked := func() (n int) {
+			for _, times := range w.api.asked {
+				n += len(times)
+			}
+			return n
+		}
+		before := asked()
+		w.pass(3 * time.Hour)
+		if n := asked() - before; n > 20 {
+			t.Errorf("%d requests in 3 hours of one incident", n)
+		}
+		denied = false
+		w.pass(70 * time.Minute)
+		for n := range 30 {
+			if w.state(n).Parked != "" {
+				t.Errorf("tenant %d is still parked", n)
+			}
+		}
+	})
+}
+
+func TestAForeignRowIsSetAsideAndTheRestGoesOn(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		mine, theirs := at("mine", now), at("theirs", now)
+		mine.tenant, theirs.tenant = strings.ToUpper(string(tenantID(0))), string(tenantID(9))
+		nobodys := at("nobody's", now)
+		nobodys.tenant = "contoso"
+		w.api.add(tenantID(0), mine, theirs, nobodys)
+		w.begin()
+		w.pass(time.Hour)
+		if got := w.ledgered(0); !slices.Equal(got, []string{"mine/0", "nobody's/0"}) {
+			t.Errorf("ledgered %v", got)
+		}
+		aside, err := w.store.SetAside(context.Background(), ledger.AsideFilter{Reason: "foreign"})
+		if err != nil || len(aside) != 1 || aside[0].Count != 1 {
+			t.Errorf("set aside: %+v, %v", aside, err)
+		}
+	})
+}
+
+func TestAnAnswerOfForeignRowsOnlyParksTheFeed(t *testing.T) {
+	story(t, 1, func(w *world) {
+		theirs := at("theirs", time.Now())
+		theirs.tenant = string(tenantID(9))
+		w.api.add(tenantID(0), theirs)
+		w.begin()
+		w.pass(5 * time.Minute)
+		if w.state(0).Parked == "" || len(w.ledgered(0)) != 0 {
+			t.Errorf("parked %q, ledgered %v", w.state(0).Parked, w.ledgered(0))
+		}
+	})
+}
+
+func TestBytesThatVaryWithoutMeaningMakeOneRevision(t *testing.T) {
+	story(t, 1, func(w *world) {
+		r := at("a", time.Now())
+		r.body = func(read int) string {
+			evidence := []string{`{"x":1,"lastIpAddress":"10.0.0.%d"}`, `{"y":2}`}
+			if read%2 == 0 {
+				slices.Reverse(evidence)
+			}
+			body := `{"id":"a","evidence":[` + strings.Join(evidence, ",") + `]}`
+			return strings.Replace(body, "%d", fmt.Sprint(read), 1)
+		}
+		w.api.add(tenantID(0), r)
+		w.begin()
+		w.pass(10 * time.Hour)
+		if got := w.ledgered(0); !slices.Equal(got, []string{"a/0"}) {
+			t.Errorf("ledgered %v", got)
+		}
+	})
+}
+
+func TestContentThatChangesWithoutItsTimeIsTakenWhenTwoReadsAgree(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body func(start time.Time, read int) string
+		want []string
+	}{
+		"a stable change is one more revision": {
+			func(start time.Time, _ int) string { return pick(time.Since(start) > 4*time.Minute, "B", "A") }, []string{"a/0", "a/1"}},
+		"a return to an earlier state is a revision too": {
+			func(start time.Time, _ int) string {
+				m := time.Since(start)
+				return pick(m > 4*time.Minute && m < 8*time.Minute, "B", "A")
+			}, []string{"a/0", "a/1", "a/2"}},
+		"two replicas that answer in turn make none": {
+			func(_ time.Time, read int) string { return pick(read%2 == 0, "B", "A") }, []string{"a/0"}},
+		"more states than three are not taken": {
+			func(start time.Time, _ int) string { return fmt.Sprint(int(time.Since(start)/(3*time.Minute)) % 9) }, []string{"a/0", "a/1", "a/2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, 1, func(w *world) {
+				start, reads := time.Now(), 0
+				r := at("a", start)
+				r.body = func(int) string {
+					reads++
+					return fmt.Sprintf(`{"id":"a","status":%q}`, tt.body(start, reads))
+				}
+				w.api.add(tenantID(0), r)
+				w.begin()
+				w.pass(14 * time.Minute)
+				if got := w.ledgered(0); !slices.Equal(got, tt.want) {
+					t.Errorf("ledgered %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func pick(c bool, a, b string) string {
+	if c {
+		return a
+	}
+	return b
+}
+
+func TestAMissingProviderIsAGapOfItsOwnThatClosesItself(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		missing := true
+		w.api.skipped = func(_ drover.TenantID, s drover.Span) []drover.Skipped {
+			if !missing {
+				return nil
+			}
+			to := s.To
+			if s.Open() {
+				to = drover.InstantOf(time.Now())
+			}
+			return []drover.Skipped{{Span: drover.Span{From: s.From, To: to}, Provider: "Microsoft/MDI", Cause: "did not answer"}}
+		}
+		for n := range 60 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.begin()
+		w.pass(time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 1 || gaps[0].Provider != "Microsoft/MDI" {
+			t.Errorf("gaps: %v", gaps)
+		}
+		if got := w.ledgered(0); len(got) < 58 {
+			t.Errorf("the others' rows waited: %d of 60", len(got))
+		}
+		missing = false
+		w.pass(8 * time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 0 {
+			t.Errorf("still open: %v", gaps)
+		}
+	})
+}
+
+func TestWhatTheAPIHasForgottenIsRecordedAsAGap(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.begin()
+		w.pass(time.Hour)
+		w.stop()
+		w.pass(200 * 24 * time.Hour)
+		w.begin()
+		w.pass(time.Hour)
+		gaps := w.state(0).Gaps
+		if len(gaps) != 1 {
+			t.Fatalf("gaps: %v", gaps)
+		}
+		if d := gaps[0].Span.To.Sub(gaps[0].Span.From); d < 19*24*time.Hour || d > 21*24*time.Hour {
+			t.Errorf("the gap is %s long, want about 20 days", d)
+		}
+	})
+}
+
+func TestEmptyReadsWriteNothingAndAreRememberedOverAStop(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.begin()
+		w.pass(5 * time.Minute)
+		if st := w.state(0); st.Whole.Known() {
+			t.Errorf("an empty read was written: %s", st.Whole)
+		}
+		w.stop()
+		if st := w.state(0); !st.Whole.Known() || time.Since(st.Whole.Time()) > 2*time.Minute {
+			t.Errorf("whole %s", st.Whole)
+		}
+	})
+}
+
+func TestAPausedTenantIsNotReadAndCatchesUp(t *testing.T) {
+	story(t, 1, func(w *world) {
+		ctx := context.Background()
+		w.begin()
+		w.pass(5 * time.Minute)
+		if err := w.store.SetTenantState(ctx, tenantID(0), drover.Paused); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute)
+		before := len(w.api.asked[tenantID(0)])
+		w.api.add(tenantID(0), at("while paused", time.Now()))
+		w.pass(time.Hour)
+		if n := len(w.api.asked[tenantID(0)]); n != before {
+			t.Errorf("read %d times while paused", n-before)
+		}
+		if err := w.store.SetTenantState(ctx, tenantID(0), drover.Active); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(5 * time.Minute)
+		if got := w.ledgered(0); len(got) != 1 {
+			t.Errorf("ledgered %v", got)
+		}
+	})
+}
+
+func TestAStartWithManyTenantsIsSpread(t *testing.T) {
+	story(t, 200, func(w *world) {
+		start := time.Now()
+		w.begin()
+		w.pass(10 * time.Second)
+		perSecond := make(map[int]int)
+		for _, times := range w.api.asked {
+			perSecond[int(times[0].Sub(start).Seconds())]++
+		}
+		for s, n := range perSecond {
+			if n > 60 {
+				t.Errorf("%d tenants were first read in second %d", n, s)
+			}
+		}
+		if len(w.api.asked) < 150 {
+			t.Errorf("only %d tenants were read in 10 s", len(w.api.asked))
+		}
+	})
+}
