@@ -334,7 +334,12 @@ func (w *writer) alert(l *list, at, by time.Time) {
 	tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
 	w.n++
 	created := at.Truncate(100 * time.Nanosecond).UTC()
-	r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: created, Changed: grid(at.Add(time.Duration(w.m.r.IntN(90)) * time.Second)), tenant: w.opt.ID,
+	// What happens while somebody looks on happens within the story's horizon.
+	delay, pace := 90*time.Second, 240*time.Second
+	if by.IsZero() {
+		delay, pace = time.Second, max(w.opt.Horizon/4, 2*time.Second)
+	}
+	r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: created, Changed: grid(at.Add(w.within(delay))), tenant: w.opt.ID,
 		severity: w.m.pick("informational", "low", "medium", "high"), status: "new", classification: "null", tpl: tpl, pieces: max(1, len(tpl.evidence)-w.m.r.IntN(3))}
 	if w.opt.Ties > 0 && w.ties < w.opt.Ties {
 		if w.tied.IsZero() {
@@ -348,7 +353,10 @@ func (w *writer) alert(l *list, at, by time.Time) {
 		next := *r
 		next.Rev++
 		next.before, next.silent = nil, false
-		next.Changed = grid(r.Changed.Add(time.Duration(1+w.m.r.IntN(240)) * time.Second))
+		next.Changed = grid(r.Changed.Add(time.Second + w.within(pace)))
+		if by.IsZero() && next.Changed.After(w.e.start.Add(w.opt.Horizon)) {
+			break
+		}
 		switch w.m.r.IntN(5) {
 		case 0:
 			next.status = w.m.pick("inProgress", "resolved")
@@ -372,6 +380,11 @@ func (w *writer) alert(l *list, at, by time.Time) {
 		next.Visible = time.Time{}
 		w.pushAt(l, &next, maxTime(r.Visible, w.e.start).Add(time.Duration(2+w.m.r.IntN(10))*time.Second))
 	}
+}
+
+// within draws a duration below d.
+func (w *writer) within(d time.Duration) time.Duration {
+	return time.Duration(w.m.r.Float64() * float64(d))
 }
 
 func (w *writer) push(l *list, r *Row, by time.Time) {
