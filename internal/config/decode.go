@@ -122,10 +122,10 @@ func (d *decoder) section(path string, n *yaml.Node, v reflect.Value) {
 	}
 	for _, f := range fields {
 		fv := v.Field(f.index)
-		switch {
-		case f.variant == "":
+		switch f.variant {
+		case "":
 			d.member(path, f, fv, present)
-		case f.variant == variant:
+		case variant:
 			fv.Set(reflect.New(f.typ.Elem()))
 			for _, inner := range fieldsOf(f.typ.Elem()) {
 				d.member(path, inner, fv.Elem().Field(inner.index), present)

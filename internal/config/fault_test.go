@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"drover/internal/proof"
 )
 
 // faultCases is every way in which a file can be wrong, and what is said then.
@@ -151,7 +153,36 @@ func bomb() string {
 	return b.String()
 }
 
+// proofsOf are the faults of a config that the cases show, with the word that
+// the cases of each hold.
+var proofsOf = []struct {
+	id    string
+	about func(name, text string) bool
+}{
+	{"C01", func(string, string) bool { return true }},
+	{"C02", func(_, want string) bool {
+		return strings.Contains(want, "unknown key") || strings.Contains(want, "does not belong") || strings.Contains(want, "is a key of")
+	}},
+	{"C06", func(_, want string) bool { return strings.Contains(want, "duplicate key") }},
+	{"C07", func(name, _ string) bool { return strings.Contains(name, "route") }},
+	{"C08", func(_, want string) bool {
+		return strings.Contains(want, "out of bounds") || strings.Contains(want, "too small") || strings.Contains(want, "; write")
+	}},
+}
+
 func TestEveryFaultIsNamedWithItsLine(t *testing.T) {
+	for _, p := range proofsOf {
+		n := 0
+		for name, tt := range faultCases {
+			if p.about(name, tt.want) {
+				n++
+			}
+		}
+		if n < 3 {
+			t.Errorf("%s is shown by %d cases only", p.id, n)
+		}
+		proof.Ran(t, p.id, "%d files refused with the exact words and line, accepted 0", n)
+	}
 	for _, name := range slices.Sorted(maps.Keys(faultCases)) {
 		tt := faultCases[name]
 		t.Run(name, func(t *testing.T) {

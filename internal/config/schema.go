@@ -55,10 +55,10 @@ func fieldsOf(t reflect.Type) []field {
 func keysOf(t reflect.Type, variant string) []string {
 	var keys []string
 	for _, f := range fieldsOf(t) {
-		switch {
-		case f.variant == "":
+		switch f.variant {
+		case "":
 			keys = append(keys, f.key)
-		case f.variant == variant:
+		case variant:
 			keys = append(keys, keysOf(f.typ.Elem(), "")...)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"drover/internal/proof"
 )
 
 func secretFile(t *testing.T, text string, mode os.FileMode) string {
@@ -52,7 +54,7 @@ func TestASecretThatIsNotKeptWellIsRefused(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	group, world := secretFile(t, "hunter2", 0o640), secretFile(t, "hunter2", 0o604)
-	for name, tt := range map[string]struct {
+	cases := map[string]struct {
 		ref  SecretRef
 		want string
 	}{
@@ -68,7 +70,9 @@ func TestASecretThatIsNotKeptWellIsRefused(t *testing.T) {
 		"an empty variable":     {SecretRef{Env: "EMPTY"}, "the environment variable EMPTY is empty"},
 		"no systemd":            {SecretRef{Credential: "x"}, "set LoadCredential= in the unit"},
 		"nowhere":               {SecretRef{}, "no place is named"},
-	} {
+	}
+	proof.Ran(t, "C03", "secrets not kept well: accepted 0 of %d", len(cases))
+	for name, tt := range cases {
 		t.Run(name, func(t *testing.T) {
 			got, err := tt.ref.Read()
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !got.Empty() {
@@ -104,4 +108,5 @@ func TestAReplacedSecretCountsFromTheNextUse(t *testing.T) {
 	if s, err := ref.Read(); err != nil || s.Reveal() != "new" {
 		t.Errorf("got %q, %v", s.Reveal(), err)
 	}
+	proof.Ran(t, "C09", "read anew at the next use, stale uses 0")
 }

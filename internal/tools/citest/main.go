@@ -1,0 +1,58 @@
+// Command citest runs the project's checks and says what they cost and what
+// they showed: a table of parts with seconds and budget, a table of proofs
+// (proofs.txt), and a last line "N passed, M failed, K skipped". It needs Go
+// and nothing else; what a machine lacks is named, not passed over.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// commands are what "make" calls.
+var commands = map[string]struct {
+	what string
+	run  func(context.Context, *session) error
+}{
+	"test":      {"everything: build, lint, tests, rigs", everything},
+	"lint":      {"lint alone", func(ctx context.Context, s *session) error { s.part(ctx, lintPart()); return nil }},
+	"proofs":    {"the tests that proofs.txt names, and their figures", proofsOnly},
+	"fuzz":      {"every fuzz target for 10 s", func(ctx context.Context, s *session) error { return fuzz(ctx, s) }},
+	"soak":      {"the long tests", func(ctx context.Context, s *session) error { return tagged(ctx, s, "soak") }},
+	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return tagged(ctx, s, "receivers") }},
+	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { s.part(ctx, clientsPart(true)); return nil }},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) != 2 || commands[os.Args[1]].run == nil {
+		fmt.Fprintln(os.Stderr, "usage: go run ./internal/tools/citest "+strings.Join(names(), "|"))
+		os.Exit(2)
+	}
+	s, err := newSession()
+	if err == nil {
+		err = commands[os.Args[1]].run(ctx, s)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "citest:", err)
+		os.Exit(1)
+	}
+	if !s.report() {
+		os.Exit(1)
+	}
+}
+
+func names() []string {
+	var all []string
+	for n := range commands {
+		all = append(all, n)
+	}
+	slices.Sort(all)
+	return all
+}

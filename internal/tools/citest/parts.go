@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// wholeBudget is what all parts together may take on two cores with nothing in
+// any cache.
+const wholeBudget = 20 * time.Minute
+
+// everything is "make test".
+func everything(ctx context.Context, s *session) error {
+	s.target, s.checked = "make test", true
+	for _, p := range []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(s.ci)} {
+		s.part(ctx, p)
+	}
+	s.part(ctx, part{"receivers", 0, func(context.Context, *session) error { return notHere("make receivers") }})
+	s.part(ctx, part{"browser", 0, func(context.Context, *session) error {
+		return notHere("there is no page yet that a browser could be driven over")
+	}})
+	return nil
+}
+
+// packagesPart fetches modules. What was installed before this program could
+// run (a linter built from source) is told by PACKAGES_SECONDS.
+func packagesPart() part {
+	return part{"packages", 240 * time.Second, func(ctx context.Context, s *session) error {
+		if _, err := run(ctx, "", nil, "go", "mod", "download"); err != nil {
+			return err
+		}
+		if before, _ := strconv.Atoi(os.Getenv("PACKAGES_SECONDS")); before > 0 {
+			s.before = time.Duration(before) * time.Second
+			return note(fmt.Sprintf("%d s of it to install tools", before))
+		}
+		return nil
+	}}
+}
+
+func buildPart() part {
+	return part{"build", 150 * time.Second, func(ctx context.Context, s *session) error {
+		_, err := run(ctx, "", []string{"CGO_ENABLED=0"}, "go", "build", "./...")
+		return err
+	}}
+}
+
+// lintPart runs the best linter that is there: golangci-lint, else staticcheck
+// beside go vet, else go vet alone.
+func lintPart() part {
+	return part{"lint", 240 * time.Second, func(ctx context.Context, s *session) error {
+		if have("golangci-lint") {
+			if _, err := run(ctx, "", nil, "golangci-lint", "run", "./..."); err != nil {
+				return err
+			}
+			return note("golangci-lint")
+		}
+		if _, err := run(ctx, "", nil, "go", "vet", "./..."); err != nil {
+			return err
+		}
+		if have("staticcheck") {
+			if _, err := run(ctx, "", nil, "staticcheck", "./..."); err != nil {
+				return err
+			}
+			return note("go vet and staticcheck; golangci-lint is not here")
+		}
+		return note("go vet; golangci-lint and staticcheck are not here")
+	}}
+}
+
+// unitPart runs all tests but the rigs, with the race detector where a C
+// compiler is there.
+func unitPart() part {
+	return part{"unit", 420 * time.Second, func(ctx context.Context, s *session) error {
+		all, err := packages(ctx)
+		if err != nil {
+			return err
+		}
+		unit := slices.DeleteFunc(all, isRig)
+		args := append([]string{"-timeout=10m"}, unit...)
+		said := note("without -race: a C compiler is not here")
+		if haveCompiler() {
+			args, said = append([]string{"-race"}, args...), "with -race"
+		}
+		if err := s.tests.goTest(ctx, s.out, "", args...); err != nil {
+			return err
+		}
+		return said
+	}}
+}
+
+// rigsPart runs the rigs of the tier for every commit. They measure and kill
+// processes, so they run as the binary does, without the race detector.
+func rigsPart() part {
+	return part{"rigs", 240 * time.Second, func(ctx context.Context, s *session) error {
+		all, err := packages(ctx)
+		if err != nil {
+			return err
+		}
+		rigs := slices.DeleteFunc(all, func(p string) bool { return !isRig(p) })
+		if len(rigs) == 0 {
+			return notHere("there is no rig")
+		}
+		return s.tests.goTest(ctx, s.out, "", append([]string{"-timeout=10m"}, rigs...)...)
+	}}
+}
+
+// clientsPart runs Microsoft's own client libraries against the pretend cloud.
+// They are a module of their own: they take minutes to build.
+func clientsPart(wanted bool) part {
+	return part{"clients", 300 * time.Second, func(ctx context.Context, s *session) error {
+		dir := filepath.Join("test", "msclients")
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+			return notHere("there is no %s", dir)
+		}
+		if !wanted {
+			return notHere("make clients (Microsoft's client libraries take minutes to build)")
+		}
+		return s.tests.goTest(ctx, s.out, dir, "-timeout=10m", "./...")
+	}}
+}
+
+func isRig(pkg string) bool { return strings.HasPrefix(pkg, "drover/internal/rig") }
+
+// packages lists the module's packages.
+func packages(ctx context.Context) ([]string, error) {
+	out, err := run(ctx, "", nil, "go", "list", "./...")
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(out), nil
+}
+
+// haveCompiler reports whether the race detector can be used.
+func haveCompiler() bool {
+	cc := os.Getenv("CC")
+	return cc != "" && have(cc) || have("gcc") || have("clang")
+}
+
+// tagged runs the tests behind a build tag, one after the other.
+func tagged(ctx context.Context, s *session, tag string) error {
+	s.target, s.checked = "make "+tag, true
+	s.only = func(p proofRow) bool { return slices.Contains(p.needs, tag) }
+	with, err := withTag(tag)
+	if err != nil {
+		return err
+	}
+	s.part(ctx, part{tag, 0, func(ctx context.Context, s *session) error {
+		if len(with) == 0 {
+			return notHere("no test is behind the tag %s yet", tag)
+		}
+		return s.tests.goTest(ctx, s.out, "", append([]string{"-tags=" + tag, "-timeout=24h", "-p=1"}, with...)...)
+	}})
+	return nil
+}
+
+// withTag lists the folders that have a test file behind the tag.
+func withTag(tag string) ([]string, error) {
+	line := regexp.MustCompile(`(?m)^//go:build .*\b` + tag + `\b`)
+	var dirs []string
+	err := filepath.WalkDir("internal", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if dir := "./" + filepath.Dir(path); err == nil && line.Match(text) && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+		return err
+	})
+	return dirs, err
+}
+
+// proofsOnly runs the tests that proofs.txt names and no others.
+func proofsOnly(ctx context.Context, s *session) error {
+	s.target, s.checked = "make test", true
+	tests := make(map[string][]string)
+	for _, p := range s.listed {
+		if !slices.ContainsFunc(p.needs, func(n string) bool { return needs[n].target != "" }) && !slices.Contains(tests[p.pkg], p.test) {
+			tests[p.pkg] = append(tests[p.pkg], p.test)
+		}
+	}
+	s.part(ctx, part{"proofs", 0, func(ctx context.Context, s *session) error {
+		var failed []error
+		for pkg, names := range tests {
+			failed = append(failed, s.tests.goTest(ctx, s.out, "", "-timeout=10m", "-run=^("+strings.Join(names, "|")+")$", "./"+pkg))
+		}
+		return errors.Join(failed...)
+	}})
+	return nil
+}
+
+// fuzz runs every fuzz target for ten seconds.
+func fuzz(ctx context.Context, s *session) error {
+	all, err := packages(ctx)
+	if err != nil {
+		return err
+	}
+	for _, pkg := range all {
+		out, err := run(ctx, "", nil, "go", "test", "-list=^Fuzz", pkg)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(out) {
+			name := strings.TrimSpace(line)
+			if !strings.HasPrefix(name, "Fuzz") {
+				continue
+			}
+			s.part(ctx, part{strings.TrimPrefix(pkg, "drover/") + " " + name, 30 * time.Second, func(ctx context.Context, s *session) error {
+				out, err := run(ctx, "", nil, "go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime=10s", pkg)
+				if err != nil {
+					s.tests.failed++
+					return err
+				}
+				s.tests.passed++
+				return note(lastRuns(out))
+			}})
+		}
+	}
+	return nil
+}
+
+var execs = regexp.MustCompile(`execs: (\d+)`)
+
+// lastRuns says how often a fuzz target was called.
+func lastRuns(out string) string {
+	all := execs.FindAllStringSubmatch(out, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1][1] + " inputs"
+}
