@@ -24,6 +24,9 @@ type Local struct {
 	Check func(ctx context.Context, t drover.Tenant) []Finding
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// Whole tells when feeds were last read whole, where that is not in the
+	// ledger yet. It may be nil.
+	Whole func() map[drover.Feed]drover.Instant
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }
@@ -144,9 +147,17 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	var live map[drover.Feed]drover.Instant
+	if l.Whole != nil {
+		live = l.Whole()
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
+		if w, ok := live[f.Feed]; ok {
+			f.Whole = max(f.Whole, w)
+		}
 		s := FeedStatus{Source: f.Feed.Source, Through: drover.NoInstant, LastWhole: f.Whole, Revisions: f.Head, Parked: f.Parked, OpenGaps: len(f.Gaps)}
+		s.Through = f.Whole
 		if f.Cursor.Source != "" {
 			s.Through = max(f.Cursor.Through, f.Whole)
 		}

@@ -262,6 +262,20 @@ func (c *Collector) flush(ctx context.Context) {
 	}
 }
 
+// Whole returns when feeds were last read whole, for those of which the ledger
+// does not know yet: an empty read writes nothing.
+func (c *Collector) Whole() map[drover.Feed]drover.Instant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	whole := make(map[drover.Feed]drover.Instant)
+	for f, r := range c.readers {
+		if w := drover.Instant(r.unstored.Load()); w.Known() {
+			whole[f] = w
+		}
+	}
+	return whole
+}
+
 // random returns a duration in [0, d).
 func (c *Collector) random(d time.Duration) time.Duration {
 	c.mu.Lock()
