@@ -389,14 +389,12 @@ func (w *writer) within(d time.Duration) time.Duration {
 
 func (w *writer) push(l *list, r *Row, by time.Time) {
 	visible := r.Changed.Add(time.Duration(w.m.r.IntN(900)) * time.Millisecond)
+	// Late rows are young: how late a row may show is bounded by LateMax, so an
+	// old one has shown long ago.
 	if w.m.r.Float64() < w.opt.LateShare && w.opt.LateMax > 0 {
-		visible = r.Changed.Add(time.Duration(w.m.r.Float64() * float64(w.opt.LateMax)))
-		if !by.IsZero() && w.opt.Horizon > 0 {
-			visible = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(min(w.opt.LateMax, w.opt.Horizon))))
-			by = time.Time{}
-		}
+		visible = r.Changed.Add(w.within(w.opt.LateMax))
 	}
-	if !by.IsZero() && visible.After(by) {
+	if !by.IsZero() && visible.After(by) && w.e.start.Sub(r.Changed) > w.opt.LateMax {
 		visible = by
 	}
 	w.pushAt(l, r, visible)
