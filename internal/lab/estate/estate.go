@@ -32,7 +32,7 @@ type Options struct {
 	Ties        int           // alerts that one bulk change gives one time, once per story; 0: none
 	LateShare   float64       // of revisions that show late
 	LateMax     time.Duration // how late
-	Silent      float64       // share of alerts that change once without a new time
+	Silent      float64       // share of new alerts that change once without a new time
 	Shuffle     bool          // evidence comes in another order with each read
 	LiveField   bool          // a device's address changes with each read
 	Replicas    bool          // every second read shows silent changes not yet
@@ -372,13 +372,14 @@ func (w *writer) alert(l *list, at, by time.Time) {
 		r = &next
 		w.push(l, r, by)
 	}
-	if w.m.r.Float64() < w.opt.Silent {
+	// Silently changed are young rows: an old one would be out of anybody's sight.
+	if w.m.r.Float64() < w.opt.Silent && w.e.start.Sub(r.Changed) < time.Minute {
 		next := *r
 		next.Rev++
 		next.comments++
 		next.silent, next.before = true, r
 		next.Visible = time.Time{}
-		w.pushAt(l, &next, maxTime(r.Visible, w.e.start).Add(time.Duration(2+w.m.r.IntN(10))*time.Second))
+		w.pushAt(l, &next, maxTime(r.Visible, w.e.start).Add(time.Second+w.within(min(10*time.Second, w.opt.Horizon/4))))
 	}
 }
 
