@@ -1,0 +1,374 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drover/internal/admin"
+	"drover/internal/config"
+	"drover/internal/lab/estate"
+	"drover/internal/lab/fault"
+	"drover/internal/lab/splunk"
+	"drover/internal/ledger"
+	"drover/internal/oracle"
+)
+
+func newDemo() *cobra.Command {
+	d := &demo{}
+	c := &cobra.Command{
+		Use: "demo", Short: "See all of it work, without any account",
+		Long: `demo starts a pretend Microsoft cloud with 8 customers and a pretend Splunk, and a
+real drover that reads and delivers over TLS into a file and into Splunk. In the
+middle it kills that drover with SIGKILL and starts it again; it throttles, sends
+5xx storms, cuts answers, shows rows late, changes alerts while they are paged
+through, slips in a row of another tenant, and takes Splunk away for a while.
+
+At the end a judge that shares no code with drover compares what the cloud truly
+showed with the file, with Splunk's own log and with the ledger, and prints the
+table. The exit code is 0 only if nothing is lost, doubled or misplaced.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			d.out, d.err = c.OutOrStdout(), c.ErrOrStderr()
+			return d.run(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.DurationVar(&d.span, "for", 30*time.Second, "how long it runs")
+	f.BoolVar(&d.keep, "keep", false, "stay up afterwards, until stopped; keep the files")
+	f.BoolVar(&d.json, "json", false, "print the verdict as JSON")
+	f.Uint64Var(&d.seed, "seed", 1, "of everything that is drawn")
+	f.IntVar(&d.customers, "customers", 8, "how many customers")
+	return c
+}
+
+// demo is one run of it.
+type demo struct {
+	span      time.Duration
+	keep      bool
+	json      bool
+	seed      uint64
+	customers int
+	out, err  io.Writer
+
+	dir   string
+	stage *stage
+	child *exec.Cmd
+	log   *os.File
+	start time.Time
+}
+
+// Shares of the run at which things happen. Faults end at calm; what is left
+// of the run is for everything to arrive.
+const (
+	atThrottle = 0.10
+	atStorm    = 0.22
+	atKill     = 0.34
+	atOutage   = 0.44
+	atCuts     = 0.56
+	atCalm     = 0.70
+	shortest   = 10 * time.Second
+)
+
+func (d *demo) run(ctx context.Context) (err error) {
+	if d.span < shortest {
+		return usageError{fmt.Errorf("--for must be at least %s", shortest)}
+	}
+	if d.customers < 1 || d.customers > 1000 {
+		return usageError{errors.New("--customers must be from 1 to 1000")}
+	}
+	if d.dir, err = os.MkdirTemp("", "drover-demo-"); err != nil {
+		return err
+	}
+	if !d.keep {
+		defer func() { _ = os.RemoveAll(d.dir) }()
+	}
+	d.say("a pretend cloud with %d customers is being made …", d.customers)
+	if d.stage, err = newStage(stageOptions{dir: d.dir, listen: "127.0.0.1:0", seed: d.seed, customers: d.customers, story: d.story}); err != nil {
+		return err
+	}
+	defer d.stage.close()
+	cfg, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if d.log, err = os.Create(filepath.Join(d.dir, "drover.log")); err != nil {
+		return err
+	}
+	defer func() { _ = d.log.Close() }()
+	if err := d.begin(); err != nil {
+		return err
+	}
+	defer d.stop()
+	d.start = time.Now()
+	d.faults()
+	if err := d.watch(ctx, cfg); err != nil {
+		return fmt.Errorf("%w (drover's log: %s)", err, filepath.Join(d.dir, "drover.log"))
+	}
+	if d.keep {
+		d.say("staying up; files are in %s; stop with Ctrl-C", d.dir)
+		<-ctx.Done()
+		ctx = context.WithoutCancel(ctx)
+	}
+	d.stop()
+	return d.judge(ctx, cfg)
+}
+
+// say prints a line of progress.
+func (d *demo) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(d.err, format+"\n", args...)
+}
+
+// story is what a customer has. One of them shows a row of somebody else.
+func (d *demo) story(i int) estate.Options {
+	return estate.Options{
+		Backlog: 500, BacklogSpan: 20 * 24 * time.Hour, PerMinute: 90, Horizon: time.Duration(float64(d.span) * atCalm), Updates: 0.6,
+		LateShare: 0.03, LateMax: d.span / 5, Shuffle: i%2 == 0, LiveField: i%2 == 1, Ties: 60, Unnamed: i % 2, Foreign: map[bool]int{true: 1}[i == 3%d.customers], Silent: 0.1,
+	}
+}
+
+// connect registers the customers in the ledger, as an operator would.
+func (d *demo) connect(ctx context.Context) (*config.Config, error) {
+	cfg, err := config.Load(d.stage.config)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newApp(cfg, discard(), nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { _ = a.store.Close() }()
+	for _, c := range d.stage.lab.Customers() {
+		if _, err := a.local().AddTenant(ctx, admin.NewTenant{ID: c.Tenant, Name: c.Name, Cloud: "lab"}); err != nil {
+			return nil, err
+		}
+	}
+	d.say("%d customers are connected: registered, consented, credentials sealed", d.customers)
+	return cfg, nil
+}
+
+// begin starts the collecting process.
+func (d *demo) begin() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d.child = exec.Command(self, "run", "--config", d.stage.config)
+	d.child.Stderr, d.child.Stdout = d.log, d.log
+	d.child.Env = append(os.Environ(), "DROVER_DEMO=1")
+	d.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return d.child.Start()
+}
+
+// stop ends the process in good order.
+func (d *demo) stop() {
+	if d.child == nil {
+		return
+	}
+	_ = d.child.Process.Signal(syscall.SIGTERM)
+	_ = d.child.Wait()
+	d.child = nil
+}
+
+// at is a moment of the run.
+func (d *demo) at(share float64) time.Time {
+	return d.start.Add(time.Duration(float64(d.span) * share))
+}
+
+// faults deals everything that goes wrong, in advance.
+func (d *demo) faults() {
+	f := d.stage.lab.Faults()
+	tenth := d.span / 10
+	third := d.stage.lab.Customers()[2%d.customers].Tenant
+	f.Set(
+		fault.Rule{Kind: fault.Status, Param: 429, RetryAfter: "1", Obey: time.Second, Share: 0.3, From: d.at(atThrottle), To: d.at(atThrottle).Add(tenth)},
+		fault.Rule{Kind: fault.Status, Param: 503, Body: "html", Share: 0.7, From: d.at(atStorm), To: d.at(atStorm).Add(tenth)},
+		fault.Rule{Kind: fault.Cut, Param: 600, Share: 0.4, From: d.at(atCuts), To: d.at(atCuts).Add(tenth)},
+		fault.Rule{Kind: fault.Clamp, Param: 37, Share: 0.2, To: d.at(atCalm)},
+		fault.Rule{Kind: fault.Status, Param: 500, Tenant: third, From: d.at(atOutage), To: d.at(atOutage).Add(tenth)},
+	)
+	for _, s := range []splunk.Fault{
+		{Kind: "outage", From: d.at(atOutage), Until: d.at(atOutage).Add(tenth)},
+		{Kind: "answer-lost", From: d.at(atCuts), Until: d.at(atCalm), Count: 2},
+		{Kind: "half-taken", From: d.at(atThrottle), Until: d.at(atCalm), Count: 2},
+		{Kind: "throttled", From: d.at(atStorm), Until: d.at(atCalm), Count: 3, RetryAfter: "1"},
+	} {
+		if _, err := d.stage.splunk.Set(s); err != nil {
+			d.say("the pretend Splunk does not know the fault %s: %v", s.Kind, err)
+		}
+	}
+}
+
+// watch kills, starts again, shows how it goes, and waits until everything
+// has arrived, for at most as long again as the run was to take.
+func (d *demo) watch(ctx context.Context, cfg *config.Config) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	api := admin.Dial(cfg.Ledger.Dir)
+	scenes := []struct {
+		at   float64
+		says string
+		do   func() error
+	}{
+		{atThrottle, "Graph throttles three requests in ten (429)", nil},
+		{atStorm, "a storm of 503", nil},
+		{atKill, "kill -9", d.kill},
+		{atKill + 0.03, "started again", d.begin},
+		{atOutage, "Splunk is gone, and one customer's API with it", nil},
+		{atOutage + 0.1, "Splunk is back", nil},
+		{atCuts, "answers are cut in the middle, Splunk's are lost", nil},
+		{atCalm, "calm: whatever is still on its way may arrive", func() error { d.stage.lab.Truth().Event("mark", "kind", "calm"); return nil }},
+	}
+	quiet, last := 0, ""
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		passed := time.Since(d.start)
+		for len(scenes) > 0 && passed >= time.Duration(float64(d.span)*scenes[0].at) {
+			d.say("%4.0fs  %s", passed.Seconds(), scenes[0].says)
+			if do := scenes[0].do; do != nil {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			scenes = scenes[1:]
+		}
+		line, settled := d.progress(ctx, api)
+		if line != "" && (isTerminal(d.err) || int(passed.Seconds()*2)%6 == 0) {
+			d.show(passed, line)
+		}
+		if settled && line == last {
+			quiet++
+		} else {
+			quiet, last = 0, line
+		}
+		switch {
+		case passed >= d.span && quiet >= 4:
+			d.show(passed, line)
+			if isTerminal(d.err) {
+				_, _ = fmt.Fprintln(d.err)
+			}
+			return nil
+		case passed >= 2*d.span+time.Minute:
+			return errors.New("not everything arrived in time: " + line)
+		}
+	}
+}
+
+// show prints the line of progress: over itself on a terminal.
+func (d *demo) show(passed time.Duration, line string) {
+	if isTerminal(d.err) {
+		_, _ = fmt.Fprintf(d.err, "\r\x1b[K%4.0fs  %s", passed.Seconds(), line)
+		return
+	}
+	d.say("%4.0fs  %s", passed.Seconds(), line)
+}
+
+// kill ends the collecting process at once, and writes down when.
+func (d *demo) kill() error {
+	d.stage.lab.Truth().Event("mark", "kind", "kill")
+	if err := d.child.Process.Kill(); err != nil {
+		return err
+	}
+	_ = d.child.Wait()
+	d.stage.lab.Truth().Event("mark", "kind", "kill")
+	return nil
+}
+
+// progress asks the process how it goes. settled: every feed was read whole in
+// the calm, and every sink has everything.
+func (d *demo) progress(ctx context.Context, api admin.API) (line string, settled bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := api.Status(ctx)
+	if err != nil {
+		return "", false
+	}
+	var revisions uint64
+	settled = true
+	calm := d.at(atCalm).Add(d.span / 5)
+	for _, t := range s.Tenants {
+		for _, f := range t.Feeds {
+			revisions += f.Revisions
+			settled = settled && f.LastWhole.Known() && f.LastWhole.Time().After(calm)
+		}
+	}
+	line = fmt.Sprintf("ledger %6d", revisions)
+	for _, k := range s.Sinks {
+		line += fmt.Sprintf("   %s %6d", k.ID, revisions-k.Behind)
+		settled = settled && k.Behind == 0 && k.Attempt == 0
+	}
+	if n := len(s.Gaps); n > 0 {
+		line += fmt.Sprintf("   open gaps %d", n)
+	}
+	return line, settled
+}
+
+// judge has the oracle compare what was shown with what arrived.
+func (d *demo) judge(ctx context.Context, cfg *config.Config) error {
+	d.stage.lab.End()
+	if err := d.stage.splunk.Settle(); err != nil {
+		return err
+	}
+	export := filepath.Join(d.dir, "ledger.ndjson")
+	if err := exportTo(ctx, cfg, export); err != nil {
+		return err
+	}
+	files, err := oracle.Glob(filepath.Join(d.dir, "out", "*", "*.ndjson"))
+	if err != nil {
+		return err
+	}
+	v, err := oracle.Judge(oracle.Input{
+		Truth: oracle.Files(filepath.Join(d.dir, "truth.ndjson")),
+		Sinks: []oracle.Place{
+			{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(export)},
+			{Name: "archive", Kind: oracle.KindFile, Logs: files},
+			{Name: "soc", Kind: oracle.KindHEC, Logs: oracle.Files(filepath.Join(d.dir, "splunk.ndjson"))},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("judge: %w", err)
+	}
+	if d.json {
+		if err := printJSON(d.out, v); err != nil {
+			return err
+		}
+	} else if err := v.WriteTable(d.out); err != nil {
+		return err
+	}
+	if !v.OK() {
+		return errFinding
+	}
+	return nil
+}
+
+// exportTo writes the ledger's export to a file.
+func exportTo(ctx context.Context, cfg *config.Config, path string) error {
+	a, err := newApp(cfg, discard(), nil)
+	if err != nil {
+		return err
+	}
+	if err := a.openLedger(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = a.store.Close() }()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ledger.Export(ctx, a.store, cfg.SinkIDs(), f), f.Close())
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drover/internal/lab"
+	"drover/internal/lab/estate"
+	"drover/internal/lab/splunk"
+)
+
+func newLab() *cobra.Command {
+	var (
+		listen, dir string
+		customers   int
+		backlog     int
+		rate        float64
+		seed        uint64
+	)
+	c := &cobra.Command{
+		Use: "lab", Short: "Serve a pretend Microsoft cloud, for anyone's client",
+		Long: `lab serves, on one loopback address and over TLS, what an MSSP meets: an Entra
+authority for each pretend customer, Graph's security/alerts_v2, the SIEM
+detections API, and a Splunk event collector. It writes its CA, the app's
+credentials and a fitting drover.yaml into a directory, and a log of everything
+that it truly showed. See docs/lab.md.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, story: func(i int) estate.Options {
+				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Silent: 0.02}
+			}})
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			out := c.OutOrStdout()
+			_, _ = fmt.Fprintf(out, "listening on https://%s (CA: %s)\nconfig for drover: %s\napp %s, secret in %s\n", s.addr, filepath.Join(s.dir, "ca.pem"), s.config, s.lab.AppID(), filepath.Join(s.dir, "secret"))
+			for _, k := range s.lab.Customers() {
+				_, _ = fmt.Fprintf(out, "customer %-12s tenant %s\n", k.Name, k.Tenant)
+			}
+			<-c.Context().Done()
+			s.lab.End()
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:8443", "address to listen on")
+	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
+	f.IntVar(&customers, "customers", 8, "how many customers")
+	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")
+	f.Float64Var(&rate, "rate", 6, "new alerts a minute for each")
+	f.Uint64Var(&seed, "seed", 1, "of everything that is drawn")
+	return c
+}
+
+// stage is a lab with what a client needs to know of it, in a directory.
+type stage struct {
+	dir, addr, config   string
+	lab                 *lab.Lab
+	splunk              *splunk.Receiver
+	truthLog, splunkLog *os.File
+}
+
+type stageOptions struct {
+	dir, listen string
+	seed        uint64
+	customers   int
+	story       func(i int) estate.Options
+}
+
+// splunkToken is the token of the pretend Splunk; it opens nothing else.
+const splunkToken = "5b1f0c52-6d53-4c5d-9a4f-0e6f6f1d2a11"
+
+// newStage builds the lab, writes its files and listens.
+func newStage(opt stageOptions) (*stage, error) {
+	dir, err := filepath.Abs(opt.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &stage{dir: dir, config: filepath.Join(dir, "drover.yaml")}
+	if s.truthLog, err = os.Create(filepath.Join(dir, "truth.ndjson")); err != nil {
+		return nil, err
+	}
+	if s.splunkLog, err = os.Create(filepath.Join(dir, "splunk.ndjson")); err != nil {
+		return nil, err
+	}
+	if s.splunk, err = splunk.New(splunk.Options{Tokens: []splunk.Token{{Name: "soc", Value: splunkToken}}, Log: s.splunkLog}); err != nil {
+		return nil, err
+	}
+	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Truth: s.truthLog, Splunk: s.splunk}); err != nil {
+		return nil, err
+	}
+	if s.addr, err = s.lab.Start(opt.listen); err != nil {
+		return nil, err
+	}
+	cert, key := s.lab.AppCertificate()
+	for name, content := range map[string][]byte{"ca.pem": s.lab.CAPEM(), "secret": []byte(s.lab.AppSecret() + "\n"), "splunk-token": []byte(splunkToken + "\n"), "app-cert.pem": cert, "app-key.pem": key, "drover.yaml": []byte(s.yaml())} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// yaml is a config that points drover at this lab.
+func (s *stage) yaml() string {
+	return fmt.Sprintf(`# A drover that reads the pretend cloud on https://%[1]s.
+ledger:
+  dir: %[2]s/ledger
+vault:
+  key_file: %[2]s/keys/master.key
+clouds:
+  lab:
+    authority: https://%[1]s
+    graph: https://%[1]s
+    siem: {eu: "https://%[1]s"}
+    ca_file: %[2]s/ca.pem
+    allow_private: true
+apps:
+  default:
+    client_id: %[3]s
+    cloud: lab
+    secret: {file: %[2]s/secret}
+collect:
+  interval: 1s
+  overlap: 30s
+  start: 60d
+  sweeps: [{depth: 2m, every: 5s}]
+sinks:
+  archive:
+    type: file
+    root: %[2]s/out
+    from: all
+    batch: {max_age: 100ms}
+  soc:
+    type: splunk_hec
+    url: https://%[1]s
+    token: {file: %[2]s/splunk-token}
+    index: main
+    ca_file: %[2]s/ca.pem
+    from: all
+    batch: {max_age: 200ms}
+listen: {health: none}
+`, s.addr, s.dir, s.lab.AppID())
+}
+
+func (s *stage) close() {
+	_ = s.lab.Close()
+	_ = errors.Join(s.splunk.Settle(), s.truthLog.Close(), s.splunkLog.Close())
+}

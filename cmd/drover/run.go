@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drover"
+	"drover/internal/admin"
+	"drover/internal/collect"
+	"drover/internal/deliver"
+	"drover/internal/ledger"
+)
+
+const minute = time.Minute
+
+func nowInstant() drover.Instant { return drover.InstantOf(time.Now()) }
+
+func newRun() *cobra.Command {
+	return &cobra.Command{
+		Use: "run", Short: "Read all tenants and deliver to all sinks, for ever",
+		Long: `run reads every active tenant of the ledger and delivers to every sink of the
+config, until it is stopped (Ctrl-C or SIGTERM) or a promise of its own is
+broken. While it runs, the other commands (status, tenant …) talk to it.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := load(c)
+			if err != nil {
+				return err
+			}
+			log := logger(cfg)
+			for _, w := range cfg.Warnings() {
+				log.Warn(w.Error())
+			}
+			a, err := newApp(cfg, log, nil)
+			if err != nil {
+				return err
+			}
+			return a.run(c.Context())
+		},
+	}
+}
+
+// run lives until ctx ends or something of ours breaks.
+func (a *app) run(ctx context.Context) (err error) {
+	if err := a.openLedger(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.store.Close()) }()
+	dests, err := a.destinations()
+	defer func() {
+		for _, d := range dests {
+			_ = d.Sink.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	del, err := deliver.New(deliver.Options{Store: a.store, Sinks: dests, Routes: a.cfg.Routes, Log: a.log})
+	if err != nil {
+		return err
+	}
+	var sweeps []collect.Sweep
+	for _, s := range a.cfg.Collect.Sweeps {
+		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
+	}
+	col, err := collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
+		Concurrency: a.cfg.Collect.Concurrency, Log: a.log, Notify: func(e collect.Event) {
+			if e.What == "commit" {
+				del.Hint(e.Feed, e.N)
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	sock, err := admin.Listen(a.cfg.Ledger.Dir)
+	if err != nil {
+		return err
+	}
+	local := a.local()
+	local.Started, local.Whole = time.Now(), col.Whole
+	a.log.Info("drover runs", "version", version(), "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
+	return a.together(ctx, map[string]func(context.Context) error{
+		"collect": col.Run,
+		"deliver": del.Run,
+		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
+		"health":  func(ctx context.Context) error { return a.health(ctx) },
+		"prune":   a.prune,
+	})
+}
+
+// together runs parts until ctx ends or one of them fails, which ends all.
+func (a *app) together(ctx context.Context, parts map[string]func(context.Context) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	for name, part := range parts {
+		wg.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// health answers /live and /ready.
+func (a *app) health(ctx context.Context) error {
+	if a.cfg.Listen.Health == "none" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := net.Listen("tcp", a.cfg.Listen.Health)
+	if err != nil {
+		return denied("listen for health", "set listen: health: to a free address, or to none", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive\n") })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := a.store.Ready(r.Context()); err != nil {
+			http.Error(w, "the ledger takes no commit", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Pruning works in small steps beside everything else.
+const (
+	pruneEvery = time.Hour
+	pruneMore  = 10 * time.Second
+)
+
+// prune throws away what may go, by the time that Microsoft's answers carry:
+// never by the local clock alone.
+func (a *app) prune(ctx context.Context) error {
+	wait := pruneMore
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		wait = pruneEvery
+		feeds, err := a.store.Feeds(ctx)
+		if err != nil {
+			a.log.Warn("prune", "err", err)
+			continue
+		}
+		now := drover.NoInstant
+		for _, f := range feeds {
+			now = max(now, f.Whole)
+		}
+		if !now.Known() {
+			continue
+		}
+		now = min(now, nowInstant())
+		out, err := a.store.Prune(ctx, ledger.PruneOrder{Now: now, Bodies: a.cfg.Ledger.Bodies, Hold: a.cfg.Ledger.Hold, HoldSize: a.holdSize()})
+		switch {
+		case err != nil:
+			if drover.KindOf(err) == drover.Broken {
+				return err
+			}
+			a.log.Warn("prune", "err", err)
+		case out.Asks != "":
+			a.log.Error("nothing is thrown away: "+out.Asks, "hint", "type: drover ledger prune --confirm")
+		case out.More:
+			wait = pruneMore
+		}
+		for _, g := range out.Gaps {
+			a.log.Error("a sink held back too much; a gap is open there", "sink", g.Sink, "feed", g.Feed, "revisions", g.Last-g.First+1)
+		}
+	}
+}
+
+func (a *app) holdSize() int64 {
+	if a.cfg.Ledger.Limit == 0 {
+		return 0
+	}
+	return a.cfg.Ledger.HoldShare.Of(int64(a.cfg.Ledger.Limit))
+}
+
+// isTerminal reports whether w is a terminal that shows progress.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"drover"
+	"drover/internal/admin"
+	"drover/internal/config"
+	"drover/internal/defender"
+	"drover/internal/deliver"
+	"drover/internal/entra"
+	"drover/internal/format"
+	"drover/internal/httpx"
+	"drover/internal/ledger"
+	"drover/internal/ledger/sqlite"
+	"drover/internal/revision"
+	"drover/internal/sink/file"
+	"drover/internal/sink/splunk"
+	"drover/internal/sink/stdout"
+	"drover/internal/vault"
+)
+
+// app is the program put together from its config: the one place that knows
+// everybody.
+type app struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	clouds entra.Clouds
+	tokens *entra.Tokens
+	https  map[string]*httpx.Client // by cloud
+	store  ledger.Store
+	dial   dialer
+}
+
+// dialer replaces the way to an address; only the demo and tests have one.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// load reads the config that the command line names.
+func load(c *cobra.Command) (*config.Config, error) {
+	path, err := c.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, usageError{&drover.Error{Op: "read the config", Kind: drover.Refused, Err: fmt.Errorf("there is no %s", path), Hint: "name one with --config, or begin with a file of examples/"}}
+	}
+	return cfg, err
+}
+
+// logger writes what the config asks for to standard error.
+func logger(cfg *config.Config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // one of four words, checked by config
+	opt := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opt))
+}
+
+// newApp puts together what needs no ledger.
+func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
+	a := &app{cfg: cfg, log: log, https: make(map[string]*httpx.Client), dial: dial}
+	var custom []entra.Cloud
+	for _, c := range cfg.Clouds {
+		custom = append(custom, entra.Cloud{Name: c.Name, Authority: c.Authority, Graph: c.Graph, GraphResource: c.GraphResource, SIEM: c.SIEM.Map(), SIEMResource: c.SIEMResource,
+			AllowPrivate: c.AllowPrivate, CAFile: c.CAFile})
+	}
+	var err error
+	if a.clouds, err = entra.NewClouds(custom...); err != nil {
+		return nil, err
+	}
+	for name, c := range a.clouds {
+		if a.https[name], err = httpx.New(a.microsoft(c)); err != nil {
+			return nil, fmt.Errorf("cloud %s: %w", name, err)
+		}
+	}
+	a.tokens = entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: (*refreshStore)(a)})
+	return a, nil
+}
+
+// microsoft is how a cloud's hosts are reached.
+func (a *app) microsoft(c entra.Cloud) httpx.Options {
+	opt := httpx.Options{Proxy: a.cfg.Proxy.Microsoft, AllowPrivate: c.AllowPrivate, Dial: a.dial}
+	for _, f := range []string{a.cfg.CA.Microsoft, c.CAFile} {
+		if f != "" {
+			opt.CAFiles = append(opt.CAFiles, f)
+		}
+	}
+	return opt
+}
+
+// apps turns the config's apps into entra's.
+func (a *app) apps() map[string]entra.App {
+	out := make(map[string]entra.App, len(a.cfg.Apps))
+	for name, c := range a.cfg.Apps {
+		e := entra.App{Name: name, ClientID: c.ClientID}
+		switch {
+		case c.Certificate != nil:
+			e.Certificate = func() (*entra.Certificate, error) {
+				cert, err := os.ReadFile(c.Certificate.File)
+				if err != nil {
+					return nil, err
+				}
+				key, err := config.SecretRef{File: c.Certificate.KeyFile}.Read()
+				if err != nil {
+					return nil, err
+				}
+				return entra.ParseCertificate(cert, key.Bytes())
+			}
+		case c.Secret != nil:
+			e.Secret = c.Secret.Read
+		}
+		out[name] = e
+	}
+	return out
+}
+
+// openLedger opens the ledger and makes it known to the app. A master key that
+// does not exist is made together with a new ledger, never for an old one.
+func (a *app) openLedger(ctx context.Context) error {
+	v, err := openVault(a.cfg)
+	if err != nil {
+		return err
+	}
+	store, err := sqlite.Open(ctx, a.ledgerOptions(v))
+	if err != nil {
+		return hintLedger(a.cfg, err)
+	}
+	a.store = store
+	return nil
+}
+
+func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
+	return sqlite.Options{Dir: a.cfg.Ledger.Dir, Vault: v, Limit: int64(a.cfg.Ledger.Limit), Region: a.cfg.Ledger.Region, AllowNetworkFS: a.cfg.Ledger.AllowNetworkFS}
+}
+
+func openVault(cfg *config.Config) (*vault.Vault, error) {
+	src := vault.Source{File: cfg.Vault.KeyFile, Env: cfg.Vault.KeyEnv, Credential: cfg.Vault.KeyCredential}
+	if src.File != "" {
+		_, noKey := os.Lstat(src.File)
+		_, noLedger := os.Stat(filepath.Join(cfg.Ledger.Dir, "ledger.db"))
+		if errors.Is(noKey, os.ErrNotExist) && errors.Is(noLedger, os.ErrNotExist) {
+			if err := vault.Create(src.File); err != nil {
+				return nil, denied("make the master key", "name another file under vault: key_file:", err)
+			}
+		}
+	}
+	v, err := vault.Open(src)
+	if err != nil {
+		return nil, denied("open the master key", "", err)
+	}
+	return v, nil
+}
+
+func denied(op, hint string, err error) error {
+	return &drover.Error{Op: op, Kind: drover.Denied, Hint: hint, Err: err}
+}
+
+// hintLedger adds the way out to an error of opening the ledger.
+func hintLedger(cfg *config.Config, err error) error {
+	switch {
+	case errors.Is(err, ledger.ErrLocked):
+		return &drover.Error{Op: "open the ledger", Kind: drover.Transient, Err: err, Hint: "another drover has it open; stop that one first, or use its commands: drover status, drover tenant …"}
+	case errors.Is(err, ledger.ErrElsewhere):
+		return &drover.Error{Op: "open the ledger", Kind: drover.Denied, Err: err, Hint: "if it was moved here on purpose and nothing runs there any more, type: drover ledger adopt"}
+	case errors.Is(err, os.ErrPermission):
+		return &drover.Error{Op: "open the ledger", Kind: drover.Denied, Err: err, Hint: "the user that runs drover must own " + cfg.Ledger.Dir}
+	}
+	return err
+}
+
+// sources builds the readers of the APIs.
+func (a *app) sources() []drover.Source {
+	opt := func(s drover.SourceID) defender.Options {
+		return defender.Options{Tokens: a.tokens, PageSize: a.cfg.Collect.PageSize,
+			HTTP: func(t drover.Tenant) (defender.Doer, error) {
+				c, err := a.clouds.Of(t)
+				return a.https[c.Name], err
+			},
+			Host: func(t drover.Tenant) (string, error) {
+				c, err := a.clouds.Of(t)
+				if err != nil {
+					return "", err
+				}
+				return c.Host(s, t.Region)
+			}}
+	}
+	return []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+}
+
+// compare is how revisions are told apart.
+func (a *app) compare() revision.Comparer { return revision.Comparer{} }
+
+// destinations builds the sinks.
+func (a *app) destinations() (out []deliver.Destination, err error) {
+	for _, id := range a.cfg.SinkIDs() {
+		c := a.cfg.Sinks[id]
+		enc, err := format.New(c.Format)
+		if err != nil {
+			return out, err
+		}
+		s, err := a.sink(c)
+		if err != nil {
+			return out, denied("open sink "+string(id), "see: drover check", err)
+		}
+		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all"})
+	}
+	return out, nil
+}
+
+func (a *app) sink(c config.Sink) (drover.Sink, error) {
+	switch c.Type {
+	case config.TypeFile:
+		return file.New(file.Options{Root: c.File.Root, Path: c.File.Path, MaxBytes: int64(c.File.Rotate.MaxBytes), MaxAge: c.File.Rotate.MaxAge})
+	case config.TypeStdout:
+		return stdout.New(os.Stdout), nil
+	case config.TypeSplunkHEC:
+		return a.splunk(c)
+	}
+	return nil, fmt.Errorf("there is no sink of type %q", c.Type)
+}
+
+func (a *app) splunk(c config.Sink) (drover.Sink, error) {
+	h := c.SplunkHEC
+	opt := httpx.Options{Proxy: a.cfg.Proxy.Sinks, AllowPrivate: true, Dial: a.dial}
+	for _, f := range []string{a.cfg.CA.Sinks, h.CAFile} {
+		if f != "" {
+			opt.CAFiles = append(opt.CAFiles, f)
+		}
+	}
+	client, err := httpx.New(opt)
+	if err != nil {
+		return nil, err
+	}
+	return splunk.New(splunk.Options{URL: h.URL, HTTP: client, Ack: h.Ack, MaxBytes: int(c.Batch.MaxBytes), Target: func(t drover.Tenant) splunk.Target {
+		own := h.For(t)
+		return splunk.Target{Token: own.Token.Read, TokenName: tokenName(own.Token), Index: own.Index, Host: own.Host, Source: own.Source, Sourcetype: own.Sourcetype}
+	}})
+}
+
+// tokenName tells tokens apart by where they are kept, never by what they are.
+func tokenName(r *config.SecretRef) string {
+	return filepath.Base(r.File) + r.Env + r.Credential
+}
+
+// refreshStore keeps delegated refresh tokens in the ledger.
+type refreshStore app
+
+func (r *refreshStore) key(t drover.Tenant) ledger.CredentialKey {
+	c := r.clouds[t.Cloud]
+	return ledger.CredentialKey{Tenant: t.ID, App: t.App, Kind: "refresh_token", Cloud: c.Name, Authority: c.Authority}
+}
+
+// Load implements entra.RefreshStore.
+func (r *refreshStore) Load(ctx context.Context, t drover.Tenant) (entra.Refresh, bool, error) {
+	if r.store == nil {
+		return entra.Refresh{}, false, nil
+	}
+	c, err := r.store.Credential(ctx, r.key(t))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return entra.Refresh{}, false, nil
+	}
+	return entra.Refresh{Token: c.Secret, Previous: c.Previous, Version: c.Version}, err == nil, err
+}
+
+// Save implements entra.RefreshStore.
+func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refresh) error {
+	_, err := r.store.PutCredential(ctx, ledger.Credential{CredentialKey: r.key(t), Secret: v.Token, Previous: v.Previous, Expires: drover.NoInstant}, v.Version)
+	if errors.Is(err, ledger.ErrConflict) {
+		return entra.ErrConflict
+	}
+	return err
+}
+
+// local is the operator's view of an open ledger.
+func (a *app) local() *admin.Local {
+	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant,
+		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
+		}}
+}
+
+// operator opens the ledger, or asks the process that has it open. close must
+// be called.
+func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := newApp(cfg, discard(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = a.openLedger(c.Context())
+	if errors.Is(err, ledger.ErrLocked) {
+		if _, serr := os.Stat(filepath.Join(cfg.Ledger.Dir, admin.SocketName)); serr == nil {
+			return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.local(), a.store.Close, nil
+}
+
+// checkTenant gets a token and reads the newest minute of each feed.
+func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
+	a.tokens.Forget(t.ID)
+	now := drover.NoInstant
+	for _, s := range a.sources() {
+		if !slices.Contains(t.Sources, s.ID()) {
+			continue
+		}
+		if _, err := a.tokens.Token(ctx, t, s.ID()); err != nil {
+			out = append(out, admin.Finding{What: string(s.ID()) + " token", Says: err.Error(), Hint: drover.HintOf(err)})
+			continue
+		}
+		out = append(out, admin.Finding{What: string(s.ID()) + " token", OK: true, Says: "Entra gave a token that fits"})
+		if now == drover.NoInstant {
+			now = nowInstant()
+		}
+		if _, err := s.Read(t, drover.Span{From: now.Add(-minute), To: now}).Next(ctx); err != nil {
+			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: drover.HintOf(err)})
+			continue
+		}
+		out = append(out, admin.Finding{What: string(s.ID()), OK: true, Says: "the API answers"})
+	}
+	return out
+}
+
+// discard is the log of commands that speak for themselves.
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
