@@ -107,7 +107,8 @@ func (s *session) report() bool {
 			took += " (over)"
 		}
 		good = good && !c.failed
-		fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\n", c.name, took, c.budget.Seconds(), c.note)
+		first, _, _ := strings.Cut(c.note, "\n")
+		fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\n", c.name, took, c.budget.Seconds(), first)
 	}
 	fmt.Fprintf(w, "all\t%.0f\t%.0f\t\n", sum.Seconds(), wholeBudget.Seconds())
 	_ = w.Flush()
