@@ -11,6 +11,8 @@ const (
 	LedgerStep         = "ledger.step"          // between two savepoints of a shared commit
 	LedgerBeforeCommit = "ledger.commit.before" // everything written, nothing durable
 	LedgerAfterCommit  = "ledger.commit.after"  // durable, nobody told
+	LedgerCheckpoint   = "ledger.checkpoint"    // before the log is brought into the file
+	LedgerCreate       = "ledger.create"        // between two steps of making, opening or closing the file
 	LedgerMigrate      = "ledger.migrate"       // between two statements of a migration
 	LedgerPrune        = "ledger.prune"         // between two slices of a prune
 	FileBeforeWrite    = "file.write.before"    // a batch is claimed, nothing written
@@ -20,7 +22,7 @@ const (
 )
 
 // All lists every failpoint.
-var All = []string{LedgerBegin, LedgerStep, LedgerBeforeCommit, LedgerAfterCommit, LedgerMigrate, LedgerPrune,
+var All = []string{LedgerBegin, LedgerStep, LedgerBeforeCommit, LedgerAfterCommit, LedgerCheckpoint, LedgerCreate, LedgerMigrate, LedgerPrune,
 	FileBeforeWrite, FileAfterWrite, FileAfterSync, FileRotate}
 
 var hook atomic.Pointer[func(string)]

@@ -150,10 +150,12 @@ type Reading interface {
 	// Commit stores a read: revisions with their sequence numbers, the
 	// cursor, gaps, rows set aside, in one transaction. Compressing and
 	// sealing happen in the caller's goroutine. ErrMoved, ErrFull, or Broken.
-	// The rows' bytes may be kept in memory for a while, so they must not be
-	// changed afterwards.
+	// Nothing in it and no epoch that is newer: nothing is written. The rows'
+	// bytes are not kept after the return.
 	Commit(ctx context.Context, c Commit) (Committed, error)
-	// Rewind moves a cursor back, by an operator's order.
+	// Rewind moves a cursor back, by an operator's order, and writes why into
+	// the logbook. It raises the epoch: the reader that has the feed must take
+	// it again.
 	Rewind(ctx context.Context, f drover.Feed, to drover.Instant, why string) error
 }
 
@@ -297,10 +299,17 @@ type Settle struct {
 	Lane string
 	// Done lists sequence numbers that are done, per feed, ascending runs.
 	Done []drover.Range
-	// Outcome counts of this settle, for daily counts and conservation (I9).
+	// Outcome counts of this settle, for daily counts and conservation (I9):
+	// of what is done now and was not before, what is neither set aside nor
+	// unrouted nor discarded counts as taken.
 	Taken, Unrouted, Discarded int
-	Aside                      []Aside
-	Mark                       []byte // nil leaves the stored one
+	// Passed lists those of Done that no route names. Without it, Unrouted is
+	// counted to the feeds in the order of Done.
+	Passed []drover.Range
+	// Aside are records among Done that the sink will never take. One without
+	// Raw gets its revision's bytes, so that it outlives the block.
+	Aside []Aside
+	Mark  []byte // nil leaves the stored one
 	// Close closes the lane's attempt; without it the rest stays claimed.
 	Close bool
 }
@@ -311,6 +320,14 @@ type Bookkeeping interface {
 	AcknowledgeGap(ctx context.Context, id int64, why string) error
 	// SetAside lists what was set aside, without bodies.
 	SetAside(ctx context.Context, f AsideFilter) ([]Aside, error)
+	// AsideBody returns one of them with its bytes, if there are any. ErrNotFound
+	// also when the tenant's data key has been destroyed since.
+	AsideBody(ctx context.Context, id int64) (Aside, error)
+	// ResolveAside notes that an operator has sent it again or discarded it.
+	ResolveAside(ctx context.Context, id int64, why string) error
+	// Logbook lists what was done to the ledger by order: created, adopted,
+	// rewound, acknowledged, resolved, erased; oldest first, for ever.
+	Logbook(ctx context.Context) ([]Entry, error)
 	// Feeds returns every feed's state, without taking it.
 	Feeds(ctx context.Context) ([]FeedState, error)
 	// Counts returns the daily counts.
@@ -344,6 +361,14 @@ type AsideFilter struct {
 	Sink       drover.SinkID
 	Reason     string
 	Unresolved bool
+}
+
+// Entry is a line of the logbook.
+type Entry struct {
+	At     drover.Instant // by the local clock
+	What   string         // a fixed word
+	Feed   drover.Feed    // or its tenant only, or empty
+	Detail string
 }
 
 // DayCount counts a tenant's day (UTC). Sink is "" for what was ledgered.

@@ -15,51 +15,69 @@ import (
 // A block holds consecutive revisions of one feed: their fields one after the
 // other, compressed together, then sealed with the tenant's data key. 32 to 64
 // rows is where compressing together stops paying (reference dependencies
-// §13).
+// §13); a block of large rows ends earlier, so that reading one stays cheap.
 const (
-	blockRows = 64
-	codecS2   = 1 // S2, then sealed
+	blockRows  = 64
+	blockBytes = 1 << 20
+	codecS2    = 1 // S2, then sealed
 )
 
 // block is a block ready to be stored.
 type block struct {
-	first, last uint64
-	maxChanged  drover.Instant
-	body        []byte
+	first, last            uint64
+	minChanged, maxChanged drover.Instant
+	body                   []byte
+	opened                 *opened
 }
 
-// bufs hold the uncompressed block while it is put together.
-var bufs = sync.Pool{New: func() any { b := make([]byte, 0, 512<<10); return &b }}
+// packs hold the compressed block while it is sealed.
+var packs = sync.Pool{New: func() any { b := make([]byte, 0, 512<<10); return &b }}
 
-// maxBuf is the largest buffer that is kept for the next block.
-const maxBuf = 8 << 20
+// maxPack is the largest buffer that is kept for the next block.
+const maxPack = 4 * blockBytes
 
-// seal makes blocks of revs, whose sequence numbers begin with first.
-func seal(k *vault.DataKey, f drover.Feed, incarnation string, revs []drover.Revision, first uint64) []block {
+// seal makes blocks of revs, which have their sequence numbers. The bodies are
+// copied; the caller's bytes are not kept.
+func seal(k *vault.DataKey, f drover.Feed, incarnation string, revs []drover.Revision) []block {
 	blocks := make([]block, 0, (len(revs)+blockRows-1)/blockRows)
-	plain, packed := bufs.Get().(*[]byte), bufs.Get().(*[]byte)
+	pack := packs.Get().(*[]byte)
 	for len(revs) > 0 {
-		n := min(blockRows, len(revs))
-		b := block{first: first, last: first + uint64(n) - 1, maxChanged: drover.NoInstant}
-		*plain = (*plain)[:0]
-		for i := range revs[:n] {
-			*plain = appendRevision(*plain, &revs[i])
-			b.maxChanged = max(b.maxChanged, revs[i].Changed)
+		n, size := 0, 0
+		for n < len(revs) && n < blockRows && (n == 0 || size+sizeOf(&revs[n]) <= blockBytes) {
+			size += sizeOf(&revs[n])
+			n++
 		}
-		if need := s2.MaxEncodedLen(len(*plain)); cap(*packed) < need {
-			*packed = make([]byte, 0, need)
+		b := block{first: revs[0].Seq, last: revs[n-1].Seq, minChanged: revs[0].Changed, maxChanged: revs[0].Changed}
+		plain := make([]byte, 0, size)
+		kept := append([]drover.Revision(nil), revs[:n]...)
+		for i := range kept {
+			r := &kept[i]
+			plain = appendRevision(plain, r)
+			r.Raw = plain[len(plain)-len(r.Raw) : len(plain) : len(plain)]
+			b.minChanged, b.maxChanged = min(b.minChanged, r.Changed), max(b.maxChanged, r.Changed)
 		}
-		*packed = s2.Encode((*packed)[:cap(*packed)], *plain)
-		b.body = k.Seal(make([]byte, 0, len(*packed)+vault.Overhead), *packed, blockAAD(f, b.first, b.last, incarnation))
+		if need := s2.MaxEncodedLen(len(plain)); cap(*pack) < need {
+			*pack = make([]byte, 0, need)
+		}
+		*pack = s2.Encode((*pack)[:cap(*pack)], plain)
+		b.body = k.Seal(make([]byte, 0, len(*pack)+vault.Overhead), *pack, blockAAD(f, b.first, b.last, incarnation))
+		b.opened = newOpened(f, kept, cap(plain))
 		blocks = append(blocks, b)
-		revs, first = revs[n:], b.last+1
+		revs = revs[n:]
 	}
-	for _, b := range []*[]byte{plain, packed} {
-		if cap(*b) <= maxBuf {
-			bufs.Put(b)
-		}
+	if cap(*pack) <= maxPack {
+		packs.Put(pack)
 	}
 	return blocks
+}
+
+// sizeOf is at least what appendRevision writes.
+func sizeOf(r *drover.Revision) int {
+	n := 128 + len(r.AlertID) + len(r.Severity) + len(r.Status) + len(r.Raw)
+	for _, c := range r.Changes {
+		n += len(c) + binary.MaxVarintLen32
+	}
+	return n
 }
 
 // blockAAD binds a block to its place: it cannot be put elsewhere.
@@ -69,32 +87,35 @@ func blockAAD(f drover.Feed, first, last uint64, incarnation string) []byte {
 
 var errBlock = errors.New("a block is damaged")
 
-// unseal opens a block and calls yield with each revision whose sequence
-// number is at least from, until it returns false.
-func unseal(k *vault.DataKey, f drover.Feed, incarnation string, codec int, first, last uint64, body []byte, from uint64, yield func(drover.Revision) bool) error {
-	if codec != codecS2 {
-		return fmt.Errorf("%w: codec %d is not known", errBlock, codec)
+// unseal opens a stored block.
+func unseal(k *vault.DataKey, f drover.Feed, incarnation string, b *stored) (*opened, error) {
+	wrong := func(why error) error {
+		return broken("read a block", fmt.Errorf("%w: revisions %d to %d of feed %s: %w", errBlock, b.first, b.last, f, why))
 	}
-	packed, err := k.Open(nil, body, blockAAD(f, first, last, incarnation))
-	if err != nil {
-		return fmt.Errorf("%w: revisions %d to %d of feed %s: %w", errBlock, first, last, f, err)
+	if b.codec != codecS2 {
+		return nil, wrong(fmt.Errorf("codec %d is not known", b.codec))
 	}
-	plain, err := s2.Decode(nil, packed)
+	if b.last < b.first || b.last-b.first >= blockRows {
+		return nil, wrong(errors.New("its numbers make no sense"))
+	}
+	pack, err := k.Open(nil, b.body, blockAAD(f, b.first, b.last, incarnation))
 	if err != nil {
-		return fmt.Errorf("%w: revisions %d to %d of feed %s: %w", errBlock, first, last, f, err)
+		return nil, wrong(err)
+	}
+	plain, err := s2.Decode(nil, pack)
+	if err != nil {
+		return nil, wrong(err)
 	}
 	r := reader{b: plain}
-	for seq := first; seq <= last; seq++ {
-		rev := r.revision()
-		if r.bad {
-			return fmt.Errorf("%w: revision %d of feed %s cannot be read", errBlock, seq, f)
-		}
-		rev.Feed, rev.Seq = f, seq
-		if seq >= from && !yield(rev) {
-			return nil
-		}
+	revs := make([]drover.Revision, b.last-b.first+1)
+	for i := range revs {
+		revs[i] = r.revision()
+		revs[i].Feed, revs[i].Seq = f, b.first+uint64(i)
 	}
-	return nil
+	if r.bad || len(r.b) > 0 {
+		return nil, wrong(errors.New("its rows cannot be told apart"))
+	}
+	return newOpened(f, revs, cap(plain)), nil
 }
 
 // appendRevision writes a revision's fields; Feed and Seq are the block's.

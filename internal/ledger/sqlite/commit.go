@@ -9,17 +9,26 @@ import (
 	"drover/internal/ledger"
 )
 
-// keyRows is how many keys one statement takes: from 64 on it halves the cost
-// of a row (reference dependencies §13). The rest goes one by one.
-const keyRows = 64
+// rowSizes are the statements by which rows are written, for as many at once
+// as their rows say: from 64 on that halves the cost of a row (reference
+// dependencies §13).
+var rowSizes = func() (sizes []rowSize) {
+	for _, n := range []int{64, 16, 4, 1} {
+		rows := `(?,?,?,?,?,?,?)` + strings.Repeat(`,(?,?,?,?,?,?,?)`, n-1)
+		sizes = append(sizes, rowSize{n, insertKeys + rows, upsertNews + rows + onNewest})
+	}
+	return sizes
+}()
 
-var (
-	insertKey   = `INSERT INTO keys (fid, changed, alert, ordinal, sum, seq, created) VALUES ` + `(?,?,?,?,?,?,?)`
-	insertKeys  = insertKey + strings.Repeat(`,(?,?,?,?,?,?,?)`, keyRows-1)
-	upsertNew   = `INSERT INTO newest (fid, created, alert, changed, ordinal, sum, seq) VALUES ` + `(?,?,?,?,?,?,?)`
-	upsertNews  = upsertNew + strings.Repeat(`,(?,?,?,?,?,?,?)`, keyRows-1) + onNewest
-	upsertNew1  = upsertNew + onNewest
-	insertBlock = `INSERT INTO blocks (fid, first, last, at, max_changed, incarnation, codec, body) VALUES (?,?,?,?,?,?,?,?)`
+type rowSize struct {
+	rows         int
+	keys, newest string
+}
+
+const (
+	insertKeys  = `INSERT INTO keys (fid, changed, alert, ordinal, sum, seq, created) VALUES `
+	upsertNews  = `INSERT INTO newest (fid, created, alert, changed, ordinal, sum, seq) VALUES `
+	insertBlock = `INSERT INTO blocks (fid, first, last, at, min_changed, max_changed, incarnation, codec, size, body) VALUES (?,?,?,?,?,?,?,?,?,?)`
 	addCount    = `INSERT INTO counts (day, tenant, source, severity, sink, what, n) VALUES (?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n`
 )
 
@@ -45,26 +54,36 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	if c.Epoch != x.epoch {
 		return ledger.Committed{}, fmt.Errorf("feed %s: %w", c.Feed, ledger.ErrMoved)
 	}
+	out := ledger.Committed{First: x.head + 1, Last: x.head + uint64(len(c.Revisions))}
+	if empty(&c) {
+		return out, nil
+	}
 	// The sequence numbers are part of the seal, so they are given here; the
 	// writer checks that they are still the next ones.
-	first := x.head + 1
-	size := 0
 	for i := range c.Revisions {
-		c.Revisions[i].Feed, c.Revisions[i].Seq = c.Feed, first+uint64(i)
-		size += 256 + len(c.Revisions[i].Raw)/3
+		c.Revisions[i].Feed, c.Revisions[i].Seq = c.Feed, out.First+uint64(i)
 	}
-	blocks := seal(k, c.Feed, s.identity.Incarnation, c.Revisions, first)
-	asides := s.sealAsides(k, c.Feed, c.Aside)
-	out := ledger.Committed{First: first, Last: x.head + uint64(len(c.Revisions))}
-	err = s.w.do(ctx, size, len(c.Revisions) > 0, func(tx *tx) error {
-		return s.store(tx, x, &c, blocks, asides, &out)
-	})
+	blocks := seal(k, c.Feed, s.identity.Incarnation, c.Revisions)
+	asides := s.sealAsides(k, x, c.Aside)
+	do, size := s.w.do, 1024*(1+len(c.Open)+len(c.Update))
+	for i := range blocks {
+		size += len(blocks[i].body) + 256*blockRows
+	}
+	for i := range asides {
+		size += len(asides[i].sealed) + 512
+	}
+	if len(c.Revisions)+len(c.Aside) > 0 {
+		do = s.w.grow
+	}
+	err = do(size, func(tx *tx) error { return s.store(tx, x, &c, blocks, asides, &out) })
 	if err != nil {
 		return ledger.Committed{}, fmt.Errorf("feed %s: %w", c.Feed, err)
 	}
 	x.head = out.Last
+	for i := range blocks {
+		s.recent.add(blocks[i].opened)
+	}
 	if len(c.Revisions) > 0 {
-		s.recent.add(c.Feed, c.Revisions)
 		select {
 		case s.changed <- struct{}{}:
 		default:
@@ -73,14 +92,20 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	return out, nil
 }
 
+// empty reports whether there is nothing to store.
+func empty(c *ledger.Commit) bool {
+	return len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Aside)+c.Unnamed == 0 && c.Cursor == nil && c.Parked == nil && !c.Whole.Known()
+}
+
 // store is the writer's part of a commit.
 func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides []sealedAside, out *ledger.Committed) error {
 	var (
 		epoch drover.Epoch
 		head  uint64
 		cur   drover.Cursor
+		bytes int64
 	)
-	tx.row(`SELECT epoch, head, cursor_source, cursor_version, cursor_through FROM feeds WHERE fid = ?`, x.fid).scan(&epoch, &head, &cur.Source, &cur.Version, &cur.Through)
+	tx.row(`SELECT epoch, head, cursor_source, cursor_version, cursor_through, bytes FROM feeds WHERE fid = ?`, x.fid).scan(&epoch, &head, &cur.Source, &cur.Version, &cur.Through, &bytes)
 	switch {
 	case tx.err != nil:
 		return tx.err
@@ -91,27 +116,34 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 	case c.Cursor != nil && cur.Source != "" && c.Cursor.Version == cur.Version && c.Cursor.Through < cur.Through:
 		return broken("commit", fmt.Errorf("the cursor would go back from %s to %s", cur.Through, c.Cursor.Through))
 	}
-	now := int64(drover.InstantOf(s.opt.Clock()))
+	if len(blocks) > 0 {
+		if err := s.w.space.crowds(bytes); err != nil {
+			return err
+		}
+	}
+	now := s.now()
 	insertRows(tx, x.fid, c.Revisions)
-	for _, b := range blocks {
-		tx.exec(insertBlock, x.fid, int64(b.first), int64(b.last), now, int64(b.maxChanged), s.inc, codecS2, b.body)
+	for i := range blocks {
+		b := &blocks[i]
+		bytes += int64(len(b.body))
+		tx.exec(insertBlock, x.fid, int64(b.first), int64(b.last), now, int64(b.minChanged), int64(b.maxChanged), s.inc, codecS2, len(b.body), b.body)
 	}
 	if c.Cursor != nil {
 		tx.exec(`UPDATE feeds SET cursor_source = ?, cursor_version = ?, cursor_through = ? WHERE fid = ?`, string(c.Cursor.Source), c.Cursor.Version, int64(c.Cursor.Through), x.fid)
 	}
-	tx.exec(`UPDATE feeds SET head = ?, whole = max(whole, ?) WHERE fid = ?`, int64(out.Last), int64(c.Whole), x.fid)
+	tx.exec(`UPDATE feeds SET head = ?, bytes = ?, whole = max(whole, ?) WHERE fid = ?`, int64(out.Last), bytes, int64(c.Whole), x.fid)
 	if c.Parked != nil {
-		tx.exec(`UPDATE feeds SET parked = ? WHERE fid = ?`, *c.Parked, x.fid)
+		tx.exec(`UPDATE feeds SET parked = ? WHERE fid = ?`, clip(*c.Parked), x.fid)
 	}
+	out.Gaps = nil
 	for _, g := range c.Update {
-		updateGap(tx, x.fid, g, now)
-		out.Gaps = append(out.Gaps, g)
+		out.Gaps = append(out.Gaps, updateGap(tx, x, g, now))
 	}
 	for _, g := range c.Open {
 		out.Gaps = append(out.Gaps, openGap(tx, x, g, now))
 	}
-	for _, a := range asides {
-		insertAside(tx, x.fid, a, s.inc, now)
+	for i := range asides {
+		insertAside(tx, &asides[i], s.inc, now)
 	}
 	s.countCommit(tx, c)
 	return tx.err
@@ -119,21 +151,20 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 
 // insertRows writes the keys and the newest revision of each alert.
 func insertRows(tx *tx, fid int64, revs []drover.Revision) {
-	args, news := make([]any, 0, keyRows*7), make([]any, 0, keyRows*7)
-	for i := range revs {
-		r := &revs[i]
-		alert := ledger.AlertHash(r.AlertID)
-		args = append(args, fid, int64(r.Changed), alert[:alertKey], int64(r.Ordinal), r.Sum[:], int64(r.Seq), int64(r.Created))
-		news = append(news, fid, int64(r.Created), alert[:alertKey], int64(r.Changed), int64(r.Ordinal), r.Sum[:], int64(r.Seq))
-		if len(args) == keyRows*7 {
-			tx.exec(insertKeys, args...)
-			tx.exec(upsertNews, news...)
+	var args, news []any
+	for _, size := range rowSizes {
+		for ; len(revs) >= size.rows; revs = revs[size.rows:] {
 			args, news = args[:0], news[:0]
+			for i := range revs[:size.rows] {
+				r := &revs[i]
+				alert := ledger.AlertHash(r.AlertID)
+				hash, sum := alert[:alertKey], r.Sum[:]
+				args = append(args, fid, int64(r.Changed), hash, int64(r.Ordinal), sum, int64(r.Seq), int64(r.Created))
+				news = append(news, fid, int64(r.Created), hash, int64(r.Changed), int64(r.Ordinal), sum, int64(r.Seq))
+			}
+			tx.exec(size.keys, args...)
+			tx.exec(size.newest, news...)
 		}
-	}
-	for ; len(args) > 0; args, news = args[7:], news[7:] {
-		tx.exec(insertKey, args[:7]...)
-		tx.exec(upsertNew1, news[:7]...)
 	}
 }
 
@@ -161,5 +192,3 @@ func (s *Store) countCommit(tx *tx, c *ledger.Commit) {
 		}
 	}
 }
-
-func (s *Store) day() string { return s.opt.Clock().UTC().Format("2006-01-02") }

@@ -32,18 +32,39 @@ func (s *Store) PutCredential(ctx context.Context, c ledger.Credential, version 
 	if err != nil {
 		return 0, err
 	}
-	err = s.w.do(ctx, len(sealed), false, func(tx *tx) error {
+	var next uint64
+	err = s.w.do(len(sealed), func(tx *tx) error {
 		var have uint64
 		tx.row(`SELECT version FROM credentials WHERE tenant = ? AND app = ? AND kind = ?`, string(c.Tenant), c.App, c.Kind).scan(&have)
 		if tx.err == nil && have != version {
-			return ledger.ErrConflict
+			return fmt.Errorf("credential %s: %w", c.Kind, ledger.ErrConflict)
 		}
+		if err := s.keyStill(tx, c.Tenant); err != nil {
+			return err
+		}
+		// Versions never come again, so that whoever read one that was dropped
+		// and stored anew does not overwrite it.
+		tx.exec(`UPDATE meta SET v = CAST(CAST(v AS INTEGER) + 1 AS TEXT) WHERE k = 'credentials'`)
+		tx.row(`SELECT CAST(v AS INTEGER) FROM meta WHERE k = 'credentials'`).scan(&next)
 		tx.exec(`INSERT INTO credentials (tenant, app, kind, sealed, version, stored, expires) VALUES (?,?,?,?,?,?,?) ON CONFLICT DO UPDATE
 			SET sealed = excluded.sealed, version = excluded.version, stored = excluded.stored, expires = excluded.expires`,
-			string(c.Tenant), c.App, c.Kind, sealed, int64(version+1), int64(drover.InstantOf(s.opt.Clock())), int64(c.Expires))
+			string(c.Tenant), c.App, c.Kind, sealed, int64(next), s.now(), int64(c.Expires))
 		return tx.err
 	})
-	return version + 1, err
+	if err != nil {
+		return 0, err
+	}
+	return next, nil
+}
+
+// keyStill returns ErrNotFound if the tenant was removed since its data key
+// was used.
+func (s *Store) keyStill(tx *tx, id drover.TenantID) error {
+	var n int
+	if id != "" && !tx.row(`SELECT 1 FROM tenants WHERE id = ? AND wrapped IS NOT NULL`, string(id)).scan(&n) && tx.err == nil {
+		return fmt.Errorf("data key of tenant %s: %w", id, ledger.ErrNotFound)
+	}
+	return tx.err
 }
 
 func (s *Store) sealCredential(ctx context.Context, k ledger.CredentialKey, plain []byte) ([]byte, error) {
@@ -94,7 +115,7 @@ func (s *Store) Credential(ctx context.Context, k ledger.CredentialKey) (ledger.
 
 // DropCredential destroys one.
 func (s *Store) DropCredential(ctx context.Context, k ledger.CredentialKey) error {
-	return s.w.do(ctx, 64, false, func(tx *tx) error {
+	return s.w.do(64, func(tx *tx) error {
 		if tx.exec(`DELETE FROM credentials WHERE tenant = ? AND app = ? AND kind = ?`, string(k.Tenant), k.App, k.Kind) == 0 && tx.err == nil {
 			return ledger.ErrNotFound
 		}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -30,6 +31,9 @@ func classify(op string, err error) error {
 	if !errors.As(err, &e) {
 		return fmt.Errorf("%s: %w", op, err)
 	}
+	if e.Code() == lib.SQLITE_IOERR_SHMSIZE { // the log's index found no space; nothing was written
+		return fmt.Errorf("%s: %w", op, ledger.ErrFull)
+	}
 	switch e.Code() & 0xff {
 	case lib.SQLITE_FULL:
 		return fmt.Errorf("%s: %w", op, ledger.ErrFull)
@@ -38,6 +42,17 @@ func classify(op string, err error) error {
 	}
 	return broken(op, err)
 }
+
+// noSpace makes the system's word for a full disk ours.
+func noSpace(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
+	}
+	return err
+}
+
+// errClosed answers whoever comes after Close.
+var errClosed = errors.New("the ledger is closed")
 
 // isOurs reports whether err already says what a caller should do.
 func isOurs(err error) bool {

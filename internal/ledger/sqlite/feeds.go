@@ -23,8 +23,25 @@ type feed struct {
 	head  uint64
 }
 
+// usable returns the error that every call gets once the ledger is broken.
+func (s *Store) usable() error {
+	if err := s.w.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// now is the moment, by the local clock.
+func (s *Store) now() int64 { return int64(drover.InstantOf(s.opt.Clock())) }
+
+// day is today, by the local clock.
+func (s *Store) day() string { return s.opt.Clock().UTC().Format("2006-01-02") }
+
 // feed finds a feed by its tenant and source.
 func (s *Store) feed(ctx context.Context, f drover.Feed) (*feed, error) {
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x := s.feeds[f]; x != nil {
@@ -80,7 +97,7 @@ func (s *Store) Take(ctx context.Context, f drover.Feed) (ledger.FeedState, erro
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var state ledger.FeedState
-	err = s.w.do(ctx, 0, false, func(tx *tx) error {
+	err = s.w.do(64, func(tx *tx) error {
 		tx.exec(`UPDATE feeds SET epoch = epoch + 1 WHERE fid = ?`, x.fid)
 		states := readFeeds(tx, `WHERE fid = ?`, x.fid)
 		if tx.err == nil && len(states) != 1 {
@@ -130,25 +147,26 @@ func readFeeds(tx *tx, where string, args ...any) (states []ledger.FeedState) {
 
 // read runs f in a read transaction of a reading connection.
 func (s *Store) read(ctx context.Context, f func(*tx) error) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return classify("read the ledger", err)
 	}
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.ExecContext(ctx, `BEGIN`); err != nil {
+	r := newSession(conn)
+	defer func() { _ = r.end() }()
+	if err := r.direct(ctx, `BEGIN`); err != nil {
 		return classify("read the ledger", err)
 	}
-	r := &writer{conn: conn, stmts: make(map[string]*sql.Stmt)}
-	t := &tx{w: r, ctx: ctx}
-	err = f(t)
-	if err == nil {
+	t := &tx{s: r, ctx: ctx}
+	if err = f(t); err == nil {
 		err = t.err
 	}
-	for _, st := range r.stmts {
-		_ = st.Close()
+	if end := r.direct(context.WithoutCancel(ctx), `ROLLBACK`); err == nil {
+		err = end
 	}
-	_, end := conn.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`)
-	return classify("read the ledger", errors.Join(err, end))
+	return classify("read the ledger", err)
 }
 
 // Flush stores, for all feeds together, when they were last read whole.
@@ -164,7 +182,7 @@ func (s *Store) Flush(ctx context.Context, whole map[drover.Feed]drover.Instant)
 		}
 		ids[x.fid] = at
 	}
-	return s.w.do(ctx, 64*len(ids), false, func(tx *tx) error {
+	return s.w.do(64*len(ids), func(tx *tx) error {
 		for fid, at := range ids {
 			tx.exec(`UPDATE feeds SET whole = max(whole, ?) WHERE fid = ?`, int64(at), fid)
 		}
@@ -172,15 +190,17 @@ func (s *Store) Flush(ctx context.Context, whole map[drover.Feed]drover.Instant)
 	})
 }
 
-// Rewind moves a cursor back.
+// Rewind moves a cursor back; see ledger.Reading.
 func (s *Store) Rewind(ctx context.Context, f drover.Feed, to drover.Instant, why string) error {
 	x, err := s.feed(ctx, f)
 	if err != nil {
 		return err
 	}
-	_ = why
-	return s.w.do(ctx, 0, false, func(tx *tx) error {
+	return s.w.do(256, func(tx *tx) error {
+		var from drover.Instant
+		tx.row(`SELECT cursor_through FROM feeds WHERE fid = ?`, x.fid).scan(&from)
 		tx.exec(`UPDATE feeds SET cursor_through = min(cursor_through, ?), whole = min(whole, ?), epoch = epoch + 1 WHERE fid = ?`, int64(to), int64(to), x.fid)
+		s.enter(tx, "rewound", f, fmt.Sprintf("from %s to %s: %s", from, to, why))
 		return tx.err
 	})
 }

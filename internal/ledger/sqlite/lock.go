@@ -69,12 +69,3 @@ func onNetwork(dir string) string {
 	}
 	return networkFS[int64(st.Type)&0xffffffff]
 }
-
-// freeSpace is what the volume has left for us.
-func freeSpace(dir string) int64 {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0
-	}
-	return int64(st.Bavail) * st.Bsize
-}

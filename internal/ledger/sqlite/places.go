@@ -2,38 +2,84 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"drover"
 	"drover/internal/ledger"
 )
 
-// Sinks makes the set of sinks known; see ledger.Delivering.
+// Sinks makes the set of sinks known; see ledger.Delivering. A sink that comes
+// back may find that bodies it had not taken are gone: that is a gap at it.
 func (s *Store) Sinks(ctx context.Context, sinks []ledger.SinkPlace) error {
-	return s.w.do(ctx, 1024, false, func(tx *tx) error {
-		known := make(map[drover.SinkID]bool)
-		var id drover.SinkID
-		for rows := tx.query(`SELECT id FROM sinks`); rows.next(&id); {
-			known[id] = true
+	return s.w.do(1024, func(tx *tx) error {
+		retired := make(map[drover.SinkID]bool)
+		var (
+			id  drover.SinkID
+			was bool
+		)
+		for rows := tx.query(`SELECT id, retired FROM sinks`); rows.next(&id, &was); {
+			retired[id] = was
 		}
 		tx.exec(`UPDATE sinks SET retired = 1`)
 		for _, p := range sinks {
-			if known[p.Sink] {
+			was, known := retired[p.Sink]
+			if known {
 				tx.exec(`UPDATE sinks SET retired = 0 WHERE id = ?`, string(p.Sink))
+				if was {
+					if err := s.comeBack(tx, p.Sink); err != nil {
+						return err
+					}
+				}
 				continue
 			}
-			tx.exec(`INSERT INTO sinks (id, added) VALUES (?,?)`, string(p.Sink), int64(drover.InstantOf(s.opt.Clock())))
+			tx.exec(`INSERT INTO sinks (id, added) VALUES (?,?)`, string(p.Sink), s.now())
 			from := `head`
 			if p.FromAll {
-				from = `0`
+				from = `floor`
 			}
-			tx.exec(`INSERT INTO places (sink, fid, seq) SELECT ?, fid, `+from+` FROM feeds`, string(p.Sink))
+			tx.exec(`INSERT INTO places (sink, fid, start, seq) SELECT ?, fid, `+from+`, `+from+` FROM feeds`, string(p.Sink))
+			retired[p.Sink] = false
 		}
 		return tx.err
 	})
+}
+
+// comeBack moves a sink's places over what was thrown away while it was not
+// listed.
+func (s *Store) comeBack(tx *tx, id drover.SinkID) error {
+	type behind struct {
+		feed
+		floor uint64
+	}
+	var list []behind
+	var b behind
+	for rows := tx.query(`SELECT f.fid, f.tenant, f.source, f.floor FROM places p JOIN feeds f USING (fid) WHERE p.sink = ? AND p.seq < f.floor`, string(id)); rows.next(&b.fid, &b.Tenant, &b.Source, &b.floor); {
+		list = append(list, behind{feed{Feed: b.Feed, fid: b.fid}, b.floor})
+	}
+	for i := range list {
+		if _, err := s.passOver(tx, id, &list[i].feed, list[i].floor, drover.Span{From: drover.NoInstant, To: drover.NoInstant}, "thrown away while the sink was not in use"); err != nil {
+			return err
+		}
+	}
+	return tx.err
+}
+
+// passOver moves a sink's place to seq and opens a gap over what it had not
+// done of that.
+func (s *Store) passOver(tx *tx, id drover.SinkID, x *feed, seq uint64, span drover.Span, why string) (drover.Gap, error) {
+	p, err := readPlace(tx, id, x)
+	if err != nil || seq <= p.seq {
+		return drover.Gap{}, err
+	}
+	first := p.seq + 1
+	n, err := p.done(drover.Range{Feed: x.Feed, First: first, Last: seq})
+	if err != nil {
+		return drover.Gap{}, err
+	}
+	p.write(tx, id, x)
+	s.count(tx, x.Feed, id, "discarded", n)
+	return openGap(tx, x, drover.Gap{Sink: id, Span: span, First: first, Last: seq, Cause: why}, s.now()), tx.err
 }
 
 const selectPlaces = `SELECT f.tenant, f.source, f.head, p.seq, p.beyond FROM feeds f LEFT JOIN places p ON p.fid = f.fid AND p.sink = ?`
@@ -73,37 +119,13 @@ func readPlaces(tx *tx, id drover.SinkID, query string, args ...any) (out []ledg
 			err = broken("read places", fmt.Errorf("sink %s has no place in feed %s", id, p.Feed))
 			continue
 		}
-		p.Sink, p.Seq, p.Beyond = id, *seq, unpack(beyond)
+		p.Sink, p.Seq, p.Beyond = id, *seq, unpack(beyond).list()
 		out = append(out, p)
 	}
 	if tx.err != nil {
 		return nil, tx.err
 	}
 	return out, err
-}
-
-// pack writes ascending numbers as differences.
-func pack(seqs []uint64) []byte {
-	var b []byte
-	last := uint64(0)
-	for _, s := range seqs {
-		b = binary.AppendUvarint(b, s-last)
-		last = s
-	}
-	return b
-}
-
-func unpack(b []byte) (seqs []uint64) {
-	last := uint64(0)
-	for len(b) > 0 {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			return seqs
-		}
-		last += v
-		seqs, b = append(seqs, last), b[n:]
-	}
-	return seqs
 }
 
 // wireRange is a Range in the attempts table.
@@ -124,10 +146,10 @@ func (s *Store) Claim(ctx context.Context, a ledger.Attempt) error {
 	if err != nil {
 		return fmt.Errorf("store an attempt: %w", err)
 	}
-	return s.w.do(ctx, len(text), false, func(tx *tx) error {
+	return s.w.do(len(text), func(tx *tx) error {
 		if tx.exec(`INSERT INTO attempts (sink, lane, ranges, generation, at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING`,
 			string(a.Sink), a.Lane, string(text), int64(a.Generation), int64(a.At)) == 0 && tx.err == nil {
-			return ledger.ErrConflict
+			return fmt.Errorf("sink %s, lane %s: %w", a.Sink, a.Lane, ledger.ErrConflict)
 		}
 		return tx.err
 	})
@@ -164,94 +186,4 @@ func (s *Store) Mark(ctx context.Context, id drover.SinkID, lane string) (mark [
 		return tx.err
 	})
 	return mark, err
-}
-
-// Settle stores what became of an attempt; see ledger.Delivering.
-func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
-	fids := make([]int64, len(o.Done))
-	for i, r := range o.Done {
-		x, err := s.feed(ctx, r.Feed)
-		if err != nil {
-			return err
-		}
-		fids[i] = x.fid
-	}
-	asides := make([]sealedAside, len(o.Aside))
-	for i, a := range o.Aside {
-		x, err := s.feed(ctx, a.Feed)
-		if err != nil {
-			return err
-		}
-		asides[i] = sealedAside{Aside: a, fid: x.fid}
-	}
-	return s.w.do(ctx, 512, false, func(tx *tx) error {
-		taken := make(map[drover.Feed]int)
-		for i, r := range o.Done {
-			if err := settleRange(tx, o.Sink, fids[i], r); err != nil {
-				return err
-			}
-			taken[r.Feed] += int(r.Last - r.First + 1)
-		}
-		now := int64(drover.InstantOf(s.opt.Clock()))
-		for _, a := range asides {
-			insertAside(tx, a.fid, a, s.inc, now)
-			taken[a.Feed]--
-			tx.exec(addCount, s.day(), string(a.Feed.Tenant), string(a.Feed.Source), "", string(o.Sink), "set_aside", 1)
-		}
-		// A settle that passes over unrouted rows has rows of one route only.
-		what := "taken"
-		switch {
-		case o.Unrouted > 0 && o.Taken == 0:
-			what = "unrouted"
-		case o.Discarded > 0 && o.Taken == 0:
-			what = "discarded"
-		}
-		for f, n := range taken {
-			if n > 0 {
-				tx.exec(addCount, s.day(), string(f.Tenant), string(f.Source), "", string(o.Sink), what, n)
-			}
-		}
-		if o.Mark != nil {
-			tx.exec(`INSERT INTO marks (sink, lane, mark) VALUES (?,?,?) ON CONFLICT DO UPDATE SET mark = excluded.mark`, string(o.Sink), o.Lane, o.Mark)
-		}
-		if o.Close {
-			tx.exec(`DELETE FROM attempts WHERE sink = ? AND lane = ?`, string(o.Sink), o.Lane)
-		}
-		return tx.err
-	})
-}
-
-// maxBeyond bounds what is remembered beyond a place; a batch is far smaller.
-const maxBeyond = 100_000
-
-// settleRange moves a place over the unbroken run and keeps the rest.
-func settleRange(tx *tx, id drover.SinkID, fid int64, r drover.Range) error {
-	var (
-		seq, head uint64
-		packed    []byte
-	)
-	if !tx.row(`SELECT p.seq, p.beyond, f.head FROM places p JOIN feeds f USING (fid) WHERE p.sink = ? AND p.fid = ?`, string(id), fid).scan(&seq, &packed, &head) {
-		if tx.err != nil {
-			return tx.err
-		}
-		return broken("settle", fmt.Errorf("sink %s has no place in feed %s", id, r.Feed))
-	}
-	if r.First == 0 || r.Last < r.First || r.Last > head || r.Last-r.First > maxBeyond {
-		return broken("settle", fmt.Errorf("sink %s: %d to %d of feed %s, which ends at %d", id, r.First, r.Last, r.Feed, head))
-	}
-	beyond := unpack(packed)
-	for n := max(r.First, seq+1); n <= r.Last; n++ {
-		beyond = append(beyond, n)
-	}
-	slices.Sort(beyond)
-	beyond = slices.Compact(beyond)
-	for len(beyond) > 0 && beyond[0] <= seq+1 {
-		seq = max(seq, beyond[0])
-		beyond = beyond[1:]
-	}
-	if len(beyond) > maxBeyond {
-		return broken("settle", fmt.Errorf("sink %s: %d records done beyond the place in feed %s", id, len(beyond), r.Feed))
-	}
-	tx.exec(`UPDATE places SET seq = ?, beyond = ? WHERE sink = ? AND fid = ?`, int64(seq), pack(beyond), string(id), fid)
-	return tx.err
 }

@@ -2,10 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"drover"
 	"drover/internal/fault"
@@ -15,262 +12,176 @@ import (
 // pruneSlice is how many rows a call touches unless told otherwise.
 const pruneSlice = 10_000
 
-// Prune drops what may be thrown away; see ledger.Bookkeeping.
-func (s *Store) Prune(ctx context.Context, p ledger.PruneOrder) (out ledger.Pruned, err error) {
-	slice := p.Slice
-	if slice <= 0 {
-		slice = pruneSlice
-	}
-	err = s.w.do(ctx, 0, false, func(tx *tx) error {
-		out = ledger.Pruned{}
-		if p.Hold > 0 || p.HoldSize > 0 {
-			if out.Gaps, err = s.hold(tx, p); err != nil {
-				return err
-			}
-		}
-		if p.Bodies > 0 {
-			s.pruneBodies(tx, p, slice, &out)
-		}
-		s.pruneKeys(tx, p, slice, &out)
-		return tx.err
-	})
-	if err != nil {
-		return out, err
-	}
-	fault.At(fault.LedgerPrune)
-	if out.Bodies+out.Keys > 0 {
-		err = s.w.do(ctx, 0, false, func(tx *tx) error {
-			tx.exec(`PRAGMA incremental_vacuum(2000)`)
-			return tx.err
-		})
-	}
-	return out, err
+// pruning is one call of Prune.
+type pruning struct {
+	ledger.PruneOrder
+	cut  int64 // bodies that changed and were stored before it are old
+	keys int64 // keys that changed before it are old
+	left int64 // rows that this call may still touch
+	out  ledger.Pruned
 }
 
-// owed is the last sequence number that every sink in use has done; without
-// sinks nothing is owed to anybody.
-const owed = `coalesce((SELECT min(p.seq) FROM places p JOIN sinks k ON k.id = p.sink WHERE p.fid = b.fid AND k.retired = 0), b.last)`
+// Prune drops what may be thrown away; see ledger.Bookkeeping. What is due is
+// looked for by a reader; the writer looks again, feed by feed, so that nobody
+// waits for a search.
+func (s *Store) Prune(ctx context.Context, order ledger.PruneOrder) (ledger.Pruned, error) {
+	p := &pruning{PruneOrder: order, cut: int64(order.Now.Add(-order.Bodies)), keys: int64(order.Now.Add(-ledger.KeyRetention)), left: pruneSlice}
+	if order.Slice > 0 {
+		p.left = int64(order.Slice)
+	}
+	for _, step := range []func(context.Context, *pruning) error{s.hold, s.pruneBodies, s.pruneKeys, s.shrink} {
+		if err := step(ctx, p); err != nil {
+			return p.out, fmt.Errorf("prune: %w", err)
+		}
+		fault.At(fault.LedgerPrune)
+	}
+	return p.out, nil
+}
+
+// due are the conditions under which a block may go: old by both clocks, the
+// one that stamped its rows and ours, and done by every sink in use; or of a
+// tenant whose key is gone. Parameters: 1 the cut.
+const due = `(b.last <= f.floor OR b.at < ?1 AND b.max_changed < ?1 AND
+	b.last <= coalesce((SELECT min(p.seq) FROM places p JOIN sinks k ON k.id = p.sink WHERE p.fid = f.fid AND k.retired = 0), f.head))`
+
+// firstKept is the first block of a feed that has to stay. Blocks go from the
+// oldest on, so that what is left has no hole.
+const firstKept = `coalesce((SELECT b.first FROM blocks b WHERE b.fid = f.fid AND NOT ` + due + ` ORDER BY b.first LIMIT 1), f.head + 1)`
 
 // pruneBodies drops whole blocks that are old and owed to nobody.
-func (s *Store) pruneBodies(tx *tx, p ledger.PruneOrder, slice int, out *ledger.Pruned) {
-	cut := int64(p.Now.Add(-p.Bodies))
-	const may = ` FROM blocks b WHERE b.at < ? AND b.max_changed < ? AND b.last <= ` + owed
-	var rows, busiest int64
-	tx.row(`SELECT coalesce(sum(last - first + 1), 0)`+may, cut, cut).scan(&rows)
-	tx.row(`SELECT coalesce(max(n), 0) FROM (SELECT sum(n) AS n FROM counts WHERE what = 'revisions' GROUP BY day)`).scan(&busiest)
-	if rows > 3*busiest && !p.Confirmed {
-		out.Asks = fmt.Sprintf("%d revisions are due to be thrown away at once, more than three days' usual amount (%d a day at most); check the clock and the retention, then confirm", rows, busiest)
-		return
+func (s *Store) pruneBodies(ctx context.Context, p *pruning) error {
+	if p.Bodies <= 0 {
+		return nil
 	}
-	var n, first, last int64
+	feeds, err := s.dueFeeds(ctx, p)
+	if err != nil || len(feeds) == 0 || p.out.Asks != "" {
+		return err
+	}
+	for _, fid := range feeds {
+		if p.left <= 0 {
+			p.out.More = true
+			return nil
+		}
+		var gone int64
+		err := s.w.do(4096, func(tx *tx) error {
+			gone = dropBlocks(tx, fid, p.cut, p.left)
+			return tx.err
+		})
+		if err != nil {
+			return err
+		}
+		p.out.Bodies += gone
+		p.left -= gone
+		fault.At(fault.LedgerPrune)
+	}
+	p.out.More = p.out.More || p.left <= 0
+	return nil
+}
+
+// dueFeeds lists the feeds that have something to drop. If that is more than
+// three days' usual amount, it asks instead.
+func (s *Store) dueFeeds(ctx context.Context, p *pruning) (feeds []int64, err error) {
+	err = s.read(ctx, func(tx *tx) error {
+		var busiest, rows, fid, n int64
+		tx.row(`SELECT coalesce(max(n), 0) FROM (SELECT sum(n) AS n FROM counts WHERE what = 'revisions' GROUP BY day)`).scan(&busiest)
+		found := tx.query(`SELECT fid, owed FROM (SELECT f.fid, (SELECT coalesce(sum(b.last - b.first + 1), 0) FROM blocks b WHERE b.fid = f.fid AND b.last > f.floor AND b.first < `+firstKept+`) AS owed,
+			EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid AND b.first < `+firstKept+`) AS any FROM feeds f) WHERE any`, p.cut)
+		for found.next(&fid, &n) {
+			feeds = append(feeds, fid)
+			rows += n
+		}
+		if rows > 3*busiest && !p.Confirmed {
+			p.out.Asks = fmt.Sprintf("%d revisions are due to be thrown away at once, more than three days' usual amount (%d a day at most); check the clock and the retention, then confirm", rows, busiest)
+		} else if rows > 3*busiest {
+			p.out.Asks = ""
+		}
+		return tx.err
+	})
+	return feeds, err
+}
+
+// dropBlocks drops blocks of a feed with about so many rows.
+func dropBlocks(tx *tx, fid, cut, rows int64) (gone int64) {
+	var n, first, last, size, floor, bytes int64
 	var drop []int64
-	for r := tx.query(`SELECT b.n, b.first, b.last`+may+` ORDER BY b.n LIMIT ?`, cut, cut, slice); r.next(&n, &first, &last); {
-		if out.Bodies < int64(slice) {
+	found := tx.query(`SELECT b.n, b.first, b.last, b.size FROM blocks b JOIN feeds f USING (fid) WHERE b.fid = ?2 AND b.first < `+firstKept+` ORDER BY b.first LIMIT ?3`, cut, fid, rows)
+	for found.next(&n, &first, &last, &size) {
+		if gone < rows {
 			drop = append(drop, n)
-			out.Bodies += last - first + 1
+			gone += last - first + 1
+			floor, bytes = last, bytes+size
 		}
 	}
 	for _, n := range drop {
 		tx.exec(`DELETE FROM blocks WHERE n = ?`, n)
 	}
-	out.More = out.More || out.Bodies < rows
+	if len(drop) > 0 {
+		tx.exec(`UPDATE feeds SET floor = max(floor, ?), bytes = max(0, bytes - ?) WHERE fid = ?`, floor, bytes, fid)
+	}
+	return gone
 }
 
-// pruneKeys drops keys of rows that no source shows any more.
-func (s *Store) pruneKeys(tx *tx, p ledger.PruneOrder, slice int, out *ledger.Pruned) {
-	cut := int64(p.Now.Add(-ledger.KeyRetention))
-	var fids []int64
-	var fid int64
-	for r := tx.query(`SELECT fid FROM feeds`); r.next(&fid); {
-		fids = append(fids, fid)
-	}
-	for _, fid := range fids {
-		if out.Keys >= int64(slice) {
-			out.More = true
-			return
-		}
-		// Keys without a time keep for as long as their body.
-		out.Keys += tx.exec(`DELETE FROM keys WHERE fid = ? AND changed > ? AND changed < ? AND (changed, alert, ordinal) IN
-			(SELECT changed, alert, ordinal FROM keys WHERE fid = ? AND changed > ? AND changed < ? ORDER BY changed LIMIT ?)`,
-			fid, int64(drover.NoInstant), cut, fid, int64(drover.NoInstant), cut, slice)
-		tx.exec(`DELETE FROM newest WHERE fid = ? AND changed > ? AND changed < ? AND created < ?`, fid, int64(drover.NoInstant), cut, cut)
-	}
-}
+const (
+	oldKeys   = `fid = ?1 AND changed > ?2 AND changed < ?3`
+	oldNoTime = `fid = ?1 AND changed = ?2 AND created > ?2 AND created < ?3`
+	oldNewest = `fid = ?1 AND created < ?3 AND changed < ?3 AND (created > ?2 OR changed > ?2)`
+)
 
-// hold bounds what a sink may hold back: at the bound the oldest undelivered
-// range becomes a gap at that sink, and its place moves.
-func (s *Store) hold(tx *tx, p ledger.PruneOrder) (gaps []drover.Gap, err error) {
-	type late struct {
-		sink        string
-		fid         int64
-		first, last uint64
-		from, to    int64
-	}
-	var list []late
-	var l late
-	if p.Hold > 0 {
-		cut := int64(p.Now.Add(-p.Hold))
-		for r := tx.query(`SELECT p.sink, p.fid, p.seq + 1, max(b.last), min(b.max_changed), max(b.max_changed) FROM places p JOIN sinks k ON k.id = p.sink JOIN blocks b USING (fid)
-			WHERE k.retired = 0 AND b.last > p.seq AND b.at < ? GROUP BY p.sink, p.fid`, cut); r.next(&l.sink, &l.fid, &l.first, &l.last, &l.from, &l.to); {
-			list = append(list, l)
-		}
-	}
-	if p.HoldSize > 0 {
-		var sum, size int64
-		var sink string
-		for r := tx.query(`SELECT p.sink, p.fid, p.seq + 1, b.last, b.max_changed, b.max_changed, length(b.body) FROM places p JOIN sinks k ON k.id = p.sink JOIN blocks b USING (fid)
-			WHERE k.retired = 0 AND b.last > p.seq ORDER BY p.sink, b.n DESC`); r.next(&l.sink, &l.fid, &l.first, &l.last, &l.from, &l.to, &size); {
-			if l.sink != sink {
-				sink, sum = l.sink, 0
-			}
-			if sum += size; sum > p.HoldSize {
-				list = append(list, l)
-			}
-		}
-	}
-	now := int64(drover.InstantOf(s.opt.Clock()))
-	for _, l := range list {
-		var seq uint64
-		var f drover.Feed
-		var packed []byte
-		tx.row(`SELECT p.seq, p.beyond, f.tenant, f.source FROM places p JOIN feeds f USING (fid) WHERE p.sink = ? AND p.fid = ?`, l.sink, l.fid).scan(&seq, &packed, &f.Tenant, &f.Source)
-		if tx.err != nil || l.last <= seq {
-			continue
-		}
-		x := &feed{Feed: f, fid: l.fid}
-		gaps = append(gaps, openGap(tx, x, drover.Gap{Sink: drover.SinkID(l.sink), Span: drover.Span{From: drover.Instant(l.from), To: drover.Instant(l.to) + 1}, First: max(l.first, seq+1), Last: l.last,
-			Cause: "the sink held back more than it may (hold:)"}, now))
-		if err := settleRange(tx, drover.SinkID(l.sink), l.fid, drover.Range{Feed: f, First: seq + 1, Last: l.last}); err != nil {
-			return gaps, err
-		}
-		tx.exec(addCount, s.day(), string(f.Tenant), string(f.Source), "", l.sink, "discarded", int64(l.last-seq))
-	}
-	return gaps, tx.err
-}
-
-// Space says how full the ledger is.
-func (s *Store) Space(ctx context.Context) (ledger.Space, error) {
-	var pages, free, size int64
-	err := s.db.QueryRowContext(ctx, `SELECT page_count, freelist_count, page_size FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()`).Scan(&pages, &free, &size)
-	return ledger.Space{Used: (pages - free) * size, Free: free*size + freeSpace(s.opt.Dir), Limit: s.opt.Limit}, classify("measure the ledger", err)
-}
-
-// Ready makes a commit.
-func (s *Store) Ready(ctx context.Context) error {
-	return s.w.do(ctx, 0, false, func(tx *tx) error {
-		tx.exec(`INSERT INTO meta VALUES ('ready', '1') ON CONFLICT (k) DO UPDATE SET v = CAST(CAST(v AS INTEGER) + 1 AS TEXT)`)
-		return tx.err
-	})
-}
-
-// checkNewest opens the newest block of every feed, at most 1,000 of them.
-func (s *Store) checkNewest(ctx context.Context) error {
-	var first error
-	err := s.eachBlock(ctx, `WHERE b.n IN (SELECT max(n) FROM blocks GROUP BY fid ORDER BY max(n) DESC LIMIT 1000)`, func(err error) {
-		if first == nil {
-			first = err
-		}
-	})
-	if err == nil {
-		err = first
-	}
-	if err != nil {
-		return broken("check the newest blocks after an unclean stop", err)
-	}
-	return nil
-}
-
-// Check reads everything; see ledger.Bookkeeping.
-func (s *Store) Check(ctx context.Context) (found []string, err error) {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return nil, classify("check the ledger", err)
-	}
-	rows, err := conn.QueryContext(ctx, `PRAGMA integrity_check(100)`)
-	if err == nil {
-		for rows.Next() {
-			var line string
-			if err = rows.Scan(&line); err == nil && line != "ok" {
-				found = append(found, line)
-			}
-		}
-		err = errors.Join(err, rows.Err(), rows.Close())
-	}
-	if err = errors.Join(err, conn.Close()); err != nil {
-		found = append(found, err.Error())
-	}
-	if err := s.eachBlock(ctx, ``, func(err error) { found = append(found, err.Error()) }); err != nil {
-		found = append(found, err.Error())
-	}
-	err = s.read(ctx, func(tx *tx) error {
-		for _, c := range []struct{ says, query string }{
-			{"a feed has more or fewer keys and pruned keys than its head says", `SELECT count(*) FROM feeds f WHERE head < coalesce((SELECT max(seq) FROM keys k WHERE k.fid = f.fid), 0)`},
-			{"a place stands beyond its feed's head", `SELECT count(*) FROM places p JOIN feeds f USING (fid) WHERE p.seq > f.head`},
-			{"blocks of a feed overlap or leave a hole", `SELECT count(*) FROM (SELECT first, lag(last) OVER (PARTITION BY fid ORDER BY first) AS before FROM blocks) WHERE before IS NOT NULL AND first <> before + 1`},
-			{"a block ends beyond its feed's head", `SELECT count(*) FROM blocks b JOIN feeds f USING (fid) WHERE b.last > f.head`},
-			{"a feed's newest block does not end at its head", `SELECT count(*) FROM feeds f WHERE head > 0 AND EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid) AND head <> (SELECT max(last) FROM blocks b WHERE b.fid = f.fid)`},
-			{"a key's sequence number is given twice", `SELECT count(*) FROM (SELECT 1 FROM keys GROUP BY fid, seq HAVING count(*) > 1)`},
-		} {
-			var n int
-			if tx.row(c.query).scan(&n) && n > 0 {
-				found = append(found, fmt.Sprintf("%s (%d)", c.says, n))
-			}
-		}
-		return tx.err
-	})
-	return found, err
-}
-
-// eachBlock opens blocks and reports those that do not open.
-func (s *Store) eachBlock(ctx context.Context, where string, bad func(error)) error {
-	var ns []int64
+// pruneKeys drops keys of rows that no source shows any more. A key with
+// neither a change time nor a created time stays: nothing says how old it is.
+func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
+	var feeds []int64
 	err := s.read(ctx, func(tx *tx) error {
-		var n int64
-		for rows := tx.query(`SELECT b.n FROM blocks b JOIN feeds f USING (fid) JOIN tenants t ON t.id = f.tenant ` + orWhere(where) + ` AND t.wrapped IS NOT NULL`); rows.next(&n); {
-			ns = append(ns, n)
+		var fid int64
+		for found := tx.query(`SELECT fid FROM feeds f WHERE EXISTS (SELECT 1 FROM keys k WHERE k.fid = f.fid AND k.changed < ?3 AND (k.changed > ?2 OR k.created > ?2 AND k.created < ?3))
+			OR EXISTS (SELECT 1 FROM newest n WHERE n.fid = f.fid AND n.created < ?3 AND n.changed < ?3 AND (n.created > ?2 OR n.changed > ?2))`, nil, int64(drover.NoInstant), p.keys); found.next(&fid); {
+			feeds = append(feeds, fid)
 		}
 		return tx.err
 	})
-	for _, n := range ns {
-		if err != nil || ctx.Err() != nil {
-			break
-		}
-		var b stored
-		var f drover.Feed
-		err = classify("read a block", s.db.QueryRowContext(ctx, `SELECT f.tenant, f.source, b.first, b.last, b.incarnation, b.codec, b.body FROM blocks b JOIN feeds f USING (fid) WHERE b.n = ?`, n).
-			Scan(&f.Tenant, &f.Source, &b.first, &b.last, &b.incarnation, &b.codec, &b.body))
+	for _, fid := range feeds {
 		if err != nil {
 			break
 		}
-		k, kerr := s.dataKey(ctx, f.Tenant)
-		if errors.Is(kerr, ledger.ErrNotFound) {
-			continue
+		if p.left <= 0 {
+			p.out.More = true
+			break
 		}
-		if kerr != nil {
-			bad(kerr)
-			continue
-		}
-		name, _ := s.incarnation(b.incarnation)
-		if err := unseal(k, f, name, b.codec, b.first, b.last, b.body, b.first, func(drover.Revision) bool { return true }); err != nil {
-			bad(err)
-		}
+		var gone, newest int64
+		err = s.w.do(4096, func(tx *tx) error {
+			gone = 0
+			for _, old := range []string{oldKeys, oldNoTime} {
+				gone += tx.exec(`DELETE FROM keys WHERE fid = ?1 AND (changed, alert, ordinal) IN (SELECT changed, alert, ordinal FROM keys WHERE `+old+` LIMIT ?4)`,
+					fid, int64(drover.NoInstant), p.keys, max(0, p.left-gone))
+			}
+			newest = tx.exec(`DELETE FROM newest WHERE fid = ?1 AND (created, alert) IN (SELECT created, alert FROM newest WHERE `+oldNewest+` LIMIT ?4)`, fid, int64(drover.NoInstant), p.keys, p.left)
+			return tx.err
+		})
+		p.out.Keys += gone
+		p.out.More = p.out.More || gone >= p.left || newest >= p.left
+		p.left -= gone
 	}
-	return errors.Join(err, ctx.Err())
+	return err
 }
 
-func orWhere(where string) string {
-	if where == "" {
-		return `WHERE true`
-	}
-	return where
-}
+// Free pages up to a part of the file stay in it, for the rows to come.
+const (
+	keepFree    = 20 // a twentieth
+	shrinkPages = 2_000
+)
 
-// Size is what the ledger's files take on disk, for tests and benchmarks.
-func (s *Store) Size() (n int64) {
-	for _, name := range []string{fileName, fileName + "-wal"} {
-		if info, err := os.Stat(filepath.Join(s.opt.Dir, name)); err == nil {
-			n += info.Size()
-		}
+// shrink gives free pages back to the volume.
+func (s *Store) shrink(_ context.Context, p *pruning) error {
+	if p.out.Bodies+p.out.Keys == 0 {
+		return nil
 	}
-	return n
+	return s.w.do(64, func(tx *tx) error {
+		var pages, free, size int64
+		tx.row(selectPages).scan(&pages, &free, &size)
+		if spare := free - pages/keepFree; spare > 0 {
+			tx.exec(fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, min(spare, shrinkPages)))
+			p.out.More = p.out.More || spare > shrinkPages
+		}
+		return tx.err
+	})
 }

@@ -76,6 +76,9 @@ func (s *Store) Newest(ctx context.Context, f drover.Feed, alert drover.Hash, cr
 
 // Body returns one revision; see ledger.Reading.
 func (s *Store) Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Revision, error) {
+	if seq == 0 {
+		return drover.Revision{}, fmt.Errorf("revision 0 of feed %s: %w", f, ledger.ErrNotFound)
+	}
 	revs, err := s.After(ctx, f, seq-1, 1, 0)
 	if err == nil && (len(revs) == 0 || revs[0].Seq != seq) {
 		err = fmt.Errorf("revision %d of feed %s: %w", seq, f, ledger.ErrNotFound)
@@ -87,10 +90,40 @@ func (s *Store) Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Rev
 }
 
 // After reads revisions behind seq; see ledger.Delivering.
-func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int) ([]drover.Revision, error) {
-	if out := s.recent.after(f, seq, maxRows, maxBytes); len(out) > 0 {
-		return out, nil
+func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int) (out []drover.Revision, err error) {
+	if err := s.usable(); err != nil {
+		return nil, err
 	}
+	for next := seq + 1; ; {
+		b := s.recent.find(f, next)
+		if b == nil {
+			if b, err = s.openBlock(ctx, f, next); errors.Is(err, errNoBlock) {
+				return out, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if len(out) > 0 && b.first() != next {
+			return out, nil // bodies in between have been pruned; the next call begins behind them
+		}
+		for _, r := range b.revs[max(next, b.first())-b.first():] {
+			if len(out) > 0 && (len(out) >= maxRows || len(r.Raw) > maxBytes) {
+				return out, nil
+			}
+			out = append(out, r)
+			maxBytes -= len(r.Raw)
+		}
+		next = b.last() + 1
+	}
+}
+
+// errNoBlock: no body at or behind a sequence number.
+var errNoBlock = errors.New("no body is stored there")
+
+// openBlock reads and opens the block that holds seq, or the first behind it,
+// and keeps it for others who ask.
+func (s *Store) openBlock(ctx context.Context, f drover.Feed, seq uint64) (*opened, error) {
 	x, err := s.feed(ctx, f)
 	if err != nil {
 		return nil, err
@@ -99,69 +132,57 @@ func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, m
 	if err != nil {
 		return nil, err
 	}
-	var out []drover.Revision
-	for first := seq + 1; len(out) < maxRows; {
-		b, err := s.block(ctx, x.fid, first)
-		if errors.Is(err, ledger.ErrNotFound) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(out) > 0 && b.first != first {
-			break // bodies in between have been pruned; the next call begins behind them
-		}
-		name, ok := s.incarnation(b.incarnation)
-		if !ok {
-			return nil, broken("read a block", fmt.Errorf("%w: incarnation %d is not known", errBlock, b.incarnation))
-		}
-		full := false
-		err = unseal(k, f, name, b.codec, b.first, b.last, b.body, first, func(r drover.Revision) bool {
-			if len(out) >= maxRows || maxBytes <= 0 && len(out) > 0 {
-				full = true
-				return false
-			}
-			out = append(out, r)
-			maxBytes -= len(r.Raw)
-			return true
-		})
-		if err != nil {
-			return nil, broken("read a block", err)
-		}
-		if full {
-			break
-		}
-		first = b.last + 1
+	b, err := s.block(ctx, x.fid, seq)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	o, err := unseal(k, f, s.names[b.incarnation], &b)
+	if err != nil {
+		if s.keyGone(ctx, f.Tenant) {
+			return nil, fmt.Errorf("data key of tenant %s: %w", f.Tenant, ledger.ErrNotFound)
+		}
+		return nil, err
+	}
+	s.recent.add(o)
+	if s.keyGone(ctx, f.Tenant) { // removed meanwhile: keep nothing
+		s.recent.forget(f.Tenant)
+	}
+	return o, nil
+}
+
+// keyGone reports whether a tenant's data key is no longer there.
+func (s *Store) keyGone(ctx context.Context, id drover.TenantID) bool {
+	_, err := s.dataKey(ctx, id)
+	return errors.Is(err, ledger.ErrNotFound)
 }
 
 // stored is a block as it stands in the file.
 type stored struct {
-	block
+	first, last uint64
 	incarnation int64
 	codec       int
+	body        []byte
 }
 
-// block returns the block that holds seq, or the first behind it.
+// block returns the block that holds seq, or the first behind it. Bodies up to
+// the feed's floor are gone, though their blocks may still wait for a prune.
 func (s *Store) block(ctx context.Context, fid int64, seq uint64) (b stored, err error) {
-	const columns = `SELECT first, last, incarnation, codec, body FROM blocks WHERE fid = ? AND `
+	const (
+		columns = `SELECT first, last, incarnation, codec, body, (SELECT floor FROM feeds WHERE fid = ?1) AS floor FROM blocks WHERE fid = ?1 AND `
+		from    = `max(?2, (SELECT floor FROM feeds WHERE fid = ?1) + 1)`
+	)
+	var floor uint64
 	scan := func(query string) error {
-		return s.db.QueryRowContext(ctx, columns+query, fid, int64(seq)).Scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body)
+		return s.db.QueryRowContext(ctx, columns+query, fid, int64(seq)).Scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body, &floor)
 	}
-	err = scan(`first <= ? ORDER BY first DESC LIMIT 1`)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && b.last < seq {
-		err = scan(`first > ? ORDER BY first LIMIT 1`)
+	err = scan(`first <= ` + from + ` ORDER BY first DESC LIMIT 1`)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && b.last < max(seq, floor+1) {
+		err = scan(`first > ` + from + ` ORDER BY first LIMIT 1`)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
-		return b, ledger.ErrNotFound
+		return b, errNoBlock
 	}
 	return b, classify("read a block", err)
-}
-
-func (s *Store) incarnation(n int64) (string, bool) {
-	name, ok := s.names[n]
-	return name, ok
 }
 
 // Revisions walks a feed; see ledger.Bookkeeping. It reads in pages, so that

@@ -1,97 +1,107 @@
 package sqlite
 
 import (
+	"cmp"
+	"container/list"
+	"slices"
 	"sync"
 
 	"drover"
 )
 
-// recent keeps rows that were just committed, so that a sink that keeps up
-// does not read, open and decompress them again. The oldest go first.
+// recent keeps blocks that were just committed or read, open, so that a sink
+// that keeps up does not read, open and decompress them, and several sinks do
+// it once. The block that was not asked for the longest goes first.
 type recent struct {
-	limit int64
+	limit int64 // bytes; 0 keeps nothing
 
-	mu     sync.Mutex
-	size   int64
-	chunks map[drover.Feed][]*chunk
-	order  []*chunk
+	mu    sync.Mutex
+	size  int64
+	feeds map[drover.Feed][]*opened // in the order of sequence numbers
+	used  list.List                 // of *opened, the last used in front
 }
 
-// chunk is one commit's rows of a feed.
-type chunk struct {
+// opened is an open block. Nothing in it changes any more. The bodies lie in one
+// piece of memory that belongs to the block alone, so size is all it takes.
+type opened struct {
 	feed drover.Feed
 	revs []drover.Revision
 	size int64
+	at   *list.Element
 }
 
-func (c *chunk) last() uint64 { return c.revs[len(c.revs)-1].Seq }
+// perRevision is about what a revision takes in memory beside its body.
+const perRevision = 512
 
-// add keeps revs, which must not change any more.
-func (r *recent) add(f drover.Feed, revs []drover.Revision) {
-	c := &chunk{feed: f, revs: revs}
-	for i := range revs {
-		c.size += int64(len(revs[i].Raw)) + 256
-	}
-	if c.size > r.limit/2 {
+func newOpened(f drover.Feed, revs []drover.Revision, plain int) *opened {
+	return &opened{feed: f, revs: revs, size: int64(plain) + perRevision*int64(len(revs))}
+}
+
+func (b *opened) first() uint64 { return b.revs[0].Seq }
+func (b *opened) last() uint64  { return b.revs[len(b.revs)-1].Seq }
+
+func byFirst(b *opened, seq uint64) int { return cmp.Compare(b.first(), seq) }
+
+// add keeps a block.
+func (r *recent) add(b *opened) {
+	if b.size > r.limit {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.chunks == nil {
-		r.chunks = make(map[drover.Feed][]*chunk)
+	if r.feeds == nil {
+		r.feeds = make(map[drover.Feed][]*opened)
 	}
-	r.chunks[f] = append(r.chunks[f], c)
-	r.order = append(r.order, c)
-	r.size += c.size
-	for r.size > r.limit {
-		old := r.order[0]
-		r.order[0] = nil
-		r.order = r.order[1:]
-		r.size -= old.size
-		if list := r.chunks[old.feed][1:]; len(list) > 0 {
-			r.chunks[old.feed] = list
-		} else {
-			delete(r.chunks, old.feed)
-		}
+	i, there := slices.BinarySearchFunc(r.feeds[b.feed], b.first(), byFirst)
+	if there {
+		return
+	}
+	r.feeds[b.feed] = slices.Insert(r.feeds[b.feed], i, b)
+	b.at = r.used.PushFront(b)
+	for r.size += b.size; r.size > r.limit; {
+		r.drop(r.used.Back().Value.(*opened))
 	}
 }
 
-// after returns rows of a feed above seq if the very next one is kept.
-func (r *recent) after(f drover.Feed, seq uint64, maxRows, maxBytes int) (out []drover.Revision) {
+func (r *recent) drop(b *opened) {
+	list := r.feeds[b.feed]
+	if i, there := slices.BinarySearchFunc(list, b.first(), byFirst); there {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) == 0 {
+		delete(r.feeds, b.feed)
+	} else {
+		r.feeds[b.feed] = list
+	}
+	r.used.Remove(b.at)
+	r.size -= b.size
+}
+
+// find returns the kept block that holds seq, or nil.
+func (r *recent) find(f drover.Feed, seq uint64) *opened {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range r.chunks[f] {
-		if c.last() <= seq {
-			continue
-		}
-		if first := c.revs[0].Seq; first > seq+1 {
-			break
-		}
-		for i := int(seq + 1 - c.revs[0].Seq); i < len(c.revs); i++ {
-			if len(out) >= maxRows || maxBytes <= 0 && len(out) > 0 {
-				return out
-			}
-			out = append(out, c.revs[i])
-			maxBytes -= len(c.revs[i].Raw)
-			seq = c.revs[i].Seq
-		}
+	blocks := r.feeds[f]
+	i, there := slices.BinarySearchFunc(blocks, seq, byFirst)
+	if !there {
+		i--
 	}
-	return out
+	if i < 0 || blocks[i].last() < seq {
+		return nil
+	}
+	r.used.MoveToFront(blocks[i].at)
+	return blocks[i]
 }
 
 // forget drops everything of a tenant.
 func (r *recent) forget(id drover.TenantID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kept := r.order[:0]
-	for _, c := range r.order {
-		if c.feed.Tenant == id {
-			r.size -= c.size
-			delete(r.chunks, c.feed)
-			continue
+	for f, blocks := range r.feeds {
+		if f.Tenant == id {
+			for _, b := range slices.Clone(blocks) {
+				r.drop(b)
+			}
 		}
-		kept = append(kept, c)
 	}
-	clear(r.order[len(kept):])
-	r.order = kept
 }

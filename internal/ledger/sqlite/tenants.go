@@ -19,7 +19,7 @@ func (s *Store) AddTenant(ctx context.Context, t drover.Tenant) error {
 	if t.State == "" {
 		t.State = drover.Active
 	}
-	return s.w.do(ctx, 1024, false, func(tx *tx) error {
+	return s.w.do(1024, func(tx *tx) error {
 		var state string
 		if tx.row(`SELECT state FROM tenants WHERE id = ?`, string(t.ID)).scan(&state) && drover.TenantState(state) != drover.Removed {
 			return ledger.ErrConflict
@@ -49,7 +49,7 @@ func makeFeeds(tx *tx, t drover.Tenant) {
 	for _, source := range t.Sources {
 		tx.exec(`INSERT INTO feeds (tenant, source, cursor_through, whole) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
 			string(t.ID), string(source), int64(drover.NoInstant), int64(drover.NoInstant))
-		tx.exec(`INSERT INTO places (sink, fid, seq) SELECT sinks.id, feeds.fid, 0 FROM sinks, feeds WHERE feeds.tenant = ? AND feeds.source = ? ON CONFLICT DO NOTHING`,
+		tx.exec(`INSERT INTO places (sink, fid, start, seq) SELECT sinks.id, feeds.fid, 0, 0 FROM sinks, feeds WHERE feeds.tenant = ? AND feeds.source = ? ON CONFLICT DO NOTHING`,
 			string(t.ID), string(source))
 	}
 }
@@ -61,7 +61,7 @@ func generation(tx *tx) {
 
 // UpdateTenant changes a tenant; see ledger.Tenants.
 func (s *Store) UpdateTenant(ctx context.Context, t drover.Tenant) error {
-	return s.w.do(ctx, 1024, false, func(tx *tx) error {
+	return s.w.do(1024, func(tx *tx) error {
 		old, err := tenant(tx, `id = ?`, string(t.ID))
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (s *Store) UpdateTenant(ctx context.Context, t drover.Tenant) error {
 
 // SetTenantState moves a tenant between active and paused.
 func (s *Store) SetTenantState(ctx context.Context, id drover.TenantID, state drover.TenantState) error {
-	return s.w.do(ctx, 256, false, func(tx *tx) error {
+	return s.w.do(256, func(tx *tx) error {
 		t, err := tenant(tx, `id = ?`, string(id))
 		if err != nil {
 			return err
@@ -95,10 +95,11 @@ func (s *Store) SetTenantState(ctx context.Context, id drover.TenantID, state dr
 }
 
 // RemoveTenant destroys a tenant's data key and credentials. What its sinks
-// had not taken is counted as discarded. The pages that held the key are
-// overwritten, and the log that may still hold them is emptied.
+// had not taken is counted as discarded. The places that held the key are
+// overwritten, and the log that may still hold them is emptied; its blocks,
+// which nobody can open any more, go with the next prune.
 func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
-	err := s.w.doThen(ctx, func(tx *tx) error {
+	err := s.w.doThen(func(tx *tx) error {
 		t, err := tenant(tx, `id = ?`, string(id))
 		if err != nil {
 			return err
@@ -106,32 +107,54 @@ func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
 		if t.State == drover.Removed {
 			return nil
 		}
-		tx.exec(`PRAGMA secure_delete = ON`)
 		tx.exec(`UPDATE tenants SET wrapped = zeroblob(length(wrapped)) WHERE id = ?`, string(id))
 		tx.exec(`UPDATE tenants SET wrapped = NULL, state = ? WHERE id = ?`, string(drover.Removed), string(id))
 		tx.exec(`DELETE FROM credentials WHERE tenant = ?`, string(id))
-		tx.exec(`INSERT INTO counts (day, tenant, source, severity, sink, what, n)
-			SELECT ?, f.tenant, f.source, '', p.sink, 'discarded', sum(f.head - p.seq) FROM places p JOIN feeds f USING (fid) WHERE f.tenant = ? AND f.head > p.seq
-			GROUP BY f.tenant, f.source, p.sink ON CONFLICT DO UPDATE SET n = n + excluded.n`, s.day(), string(id))
-		tx.exec(`UPDATE places SET seq = (SELECT head FROM feeds WHERE feeds.fid = places.fid), beyond = NULL WHERE fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, string(id))
-		tx.exec(`UPDATE feeds SET epoch = epoch + 1 WHERE tenant = ?`, string(id))
-		tx.exec(`INSERT INTO erasures (tenant, name, at) VALUES (?,?,?)`, string(id), t.Name, int64(drover.InstantOf(s.opt.Clock())))
+		if err := s.discardAll(tx, id); err != nil {
+			return err
+		}
+		tx.exec(`UPDATE feeds SET epoch = epoch + 1, floor = head WHERE tenant = ?`, string(id))
+		s.enter(tx, "erased", drover.Feed{Tenant: id}, t.Name)
 		generation(tx)
 		return tx.err
-	}, `PRAGMA secure_delete = OFF`, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	}, func(ctx context.Context, w *writer) error {
+		s.mu.Lock()
+		delete(s.keys, id)
+		s.mu.Unlock()
+		s.recent.forget(id)
+		return w.emptyLog(ctx, s.state)
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("remove tenant %s: %w", id, err)
 	}
-	s.mu.Lock()
-	delete(s.keys, id)
-	for f := range s.feeds {
-		if f.Tenant == id {
-			delete(s.feeds, f)
-		}
-	}
-	s.mu.Unlock()
-	s.recent.forget(id)
 	return nil
+}
+
+// discardAll moves every sink's place to the heads of a tenant's feeds.
+func (s *Store) discardAll(tx *tx, id drover.TenantID) error {
+	type at struct {
+		sink drover.SinkID
+		feed
+	}
+	var list []at
+	var a at
+	for rows := tx.query(`SELECT p.sink, f.fid, f.tenant, f.source FROM places p JOIN feeds f USING (fid) WHERE f.tenant = ? AND p.seq < f.head`, string(id)); rows.next(&a.sink, &a.fid, &a.Tenant, &a.Source); {
+		list = append(list, at{a.sink, feed{Feed: a.Feed, fid: a.fid}})
+	}
+	for i := range list {
+		a := &list[i]
+		p, err := readPlace(tx, a.sink, &a.feed)
+		if err != nil {
+			return err
+		}
+		n, err := p.done(drover.Range{Feed: a.Feed, First: p.seq + 1, Last: p.head})
+		if err != nil {
+			return err
+		}
+		p.write(tx, a.sink, &a.feed)
+		s.count(tx, a.Feed, a.sink, "discarded", n)
+	}
+	return tx.err
 }
 
 // tenant reads one tenant inside a transaction.

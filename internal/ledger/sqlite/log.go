@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"drover/internal/fault"
+)
+
+// The write-ahead log is brought into the file by the writer, after the callers
+// of a commit have their answers. SQLite would do it by itself, but it would
+// not tell of an error.
+const (
+	logPages  = 2_000  // from here on (8 MiB) the log is brought into the file
+	logTooBig = 16_000 // from here on (64 MiB) readers are waited for
+)
+
+// checkpoint brings the log into the file when it has grown enough. A reader
+// that is in the way only delays it.
+func (w *writer) checkpoint(ctx context.Context) {
+	if w.broken.Load() != nil {
+		return
+	}
+	pages, _, err := w.checkpointLog(ctx, "NOOP")
+	if err == nil && pages >= logPages {
+		mode := "PASSIVE"
+		if pages >= logTooBig {
+			mode = "RESTART"
+		}
+		fault.At(fault.LedgerCheckpoint)
+		_, _, err = w.checkpointLog(ctx, mode)
+	}
+	if err != nil {
+		_ = w.failed("bring the log", err) // the next caller is told, if it does not pass
+	}
+}
+
+// checkpointLog returns how many pages the log had and whether readers were in
+// the way.
+func (w *writer) checkpointLog(ctx context.Context, mode string) (pages int, busy bool, err error) {
+	var done int
+	err = w.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &pages, &done)
+	return pages, busy, err
+}
+
+// errReaders: readers were in the way for longer than they may be.
+var errReaders = errors.New("the log could not be emptied, a reader is in the way")
+
+// emptyLog brings the log into the file and cuts it to nothing, so that what
+// was overwritten in the file stands nowhere any more. An empty log would look
+// like one that was lost, so the state says so until there is one again.
+func (w *writer) emptyLog(ctx context.Context, state *state) error {
+	if err := state.write(ctx, between); err != nil {
+		return err
+	}
+	_, busy, err := w.checkpointLog(ctx, "TRUNCATE")
+	if err != nil {
+		return w.failed("empty the log", err)
+	}
+	if err := w.now(ctx, func(tx *tx) error {
+		tx.exec(`UPDATE meta SET v = CAST(CAST(v AS INTEGER) + 1 AS TEXT) WHERE k = 'ready'`)
+		return tx.err
+	}); err != nil {
+		return err
+	}
+	if err := state.write(ctx, inUse); err != nil {
+		return err
+	}
+	if busy {
+		return fmt.Errorf("empty the log: %w", errReaders)
+	}
+	return nil
+}
