@@ -2,11 +2,8 @@ package defender
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,27 +11,34 @@ import (
 	"drover/internal/httpx"
 )
 
-// Page sizes of Graph alerts (reference graph-security §2): above 1,000 the
-// sources disagree whether $top is clamped or refused.
+// Page sizes of Graph alerts. Above 1,000 the sources disagree whether $top is
+// clamped or refused (reference graph-security §2). 500 rows are about 3 MB;
+// beyond that a page costs memory and a lost one more time, and a request less
+// gains nothing.
 const (
 	graphPage    = 500
 	graphPageMax = 1000
 )
 
+const graphPath = "/v1.0/security/alerts_v2"
+
 // GraphAlerts reads /v1.0/security/alerts_v2.
 type GraphAlerts struct {
-	opt Options
+	opt  Options
+	vain *vain
 
-	mu  sync.Mutex
-	top map[drover.TenantID]int // what a tenant's API accepts, if it refused more
+	mu      sync.Mutex
+	top     map[drover.TenantID]int       // what a tenant's API accepts, if it refused more
+	ordered map[drover.TenantID]time.Time // until when its API is known to keep the order
 }
 
 // NewGraphAlerts returns the source.
 func NewGraphAlerts(opt Options) *GraphAlerts {
-	if opt.PageSize <= 0 || opt.PageSize > graphPageMax {
+	if opt.PageSize <= 0 {
 		opt.PageSize = graphPage
 	}
-	return &GraphAlerts{opt: opt, top: make(map[drover.TenantID]int)}
+	opt.PageSize = min(opt.PageSize, graphPageMax)
+	return &GraphAlerts{opt: opt.withDefaults(), vain: newVain(), top: make(map[drover.TenantID]int), ordered: make(map[drover.TenantID]time.Time)}
 }
 
 // ID is drover.GraphAlerts.
@@ -46,304 +50,299 @@ func (s *GraphAlerts) Version() int { return 1 }
 // Retention is that of Defender for Endpoint (reference graph-security §1).
 func (s *GraphAlerts) Retention() time.Duration { return 180 * 24 * time.Hour }
 
-// NamesTenant: every row carries tenantId.
+// NamesTenant: every row carries tenantId; one that does not is counted.
 func (s *GraphAlerts) NamesTenant() bool { return true }
 
 // Read begins a pass.
 func (s *GraphAlerts) Read(t drover.Tenant, span drover.Span) drover.Pass {
-	p := &graphPass{s: s, span: span, at: span.From, through: span.From, server: drover.NoInstant,
-		client: client{opt: s.opt, source: drover.GraphAlerts, op: "read alerts", tenant: t,
-			header: http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}}}}
-	return p
-}
-
-func (s *GraphAlerts) pageSize(id drover.TenantID) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := s.top[id]; n > 0 {
-		return n
+	return &graphPass{
+		client: client{opt: s.opt, source: drover.GraphAlerts, op: "read alerts", tenant: t, vain: s.vain, clock: newClock(s.opt.Now),
+			gone:   "this cloud has no Graph alerts_v2, or the host is wrong: check the tenant's cloud; where Graph has none, the SIEM detections API is what is left",
+			header: http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}}},
+		s: s, span: span, at: span.From, through: span.From, frozen: drover.NoInstant, seen: newSeen(),
 	}
-	return s.opt.PageSize
 }
 
-func (s *GraphAlerts) refusedTop(id drover.TenantID, n int) {
+// pageSize is how many rows to ask a tenant's API for, at most n.
+func (s *GraphAlerts) pageSize(id drover.TenantID, n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.top[id] = n
+	if top := s.top[id]; top > 0 {
+		n = min(n, top)
+	}
+	return n
+}
+
+func (s *GraphAlerts) accepts(id drover.TenantID, top int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.top[id] = top
 }
 
 // graphPass reads a span by keyset: one page in the order of change times,
-// then again from the last time seen. No link is followed, because a link may
-// be an offset into a list that moves (reference graph-security §2), save
+// then again from the last time seen, until that brings nothing new. A short
+// page says nothing, as the API may clamp. No link is followed, because a link
+// may be an offset into a list that moves (reference graph-security §2), save
 // through a run of equal times that is longer than a page.
 type graphPass struct {
 	client
 	s       *GraphAlerts
 	span    drover.Span
 	at      drover.Instant // where the next page begins
+	exact   bool           // at is not the span's begin any more
 	through drover.Instant
-	seen    map[uint64]bool      // rows at the instant `at` that were returned
-	odd     map[drover.Hash]bool // rows without a usable time that were returned
-	server  drover.Instant
-	tie     *tie
-	windows *windows
-	refused int // how often $top was refused in this pass
+	frozen  drover.Instant // what the server's clock said when at ran ahead of it
+	seen    *seen
+	pages   int      // pages that were not all
+	widest  int      // the most rows of a page that led on
+	asked   int      // how often it was unclear whether an instant is whole
+	stuck   int      // instants left in a row without a page that led on
+	run     *run     // a run of equal times that is read by links
+	windows *windows // a stretch that is read in windows
+	fails   int      // failures of the step at hand
+	shrink  int      // how often $top was halved for it
+	done    bool
 }
+
+// maxAsked bounds how often a pass asks again because rows left an instant
+// while it was found out whether it is whole.
+const maxAsked = 20
+
+// errOver: a pass that has ended was asked for more.
+var errOver = errors.New("the pass is over")
 
 // Next reads the next page.
 func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
-	if !p.span.Open() && p.span.From >= p.span.To {
-		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: fmt.Errorf("an empty span was asked for: %s", p.span)}
-	}
-	switch {
-	case p.tie != nil:
-		return p.nextTie(ctx)
-	case p.windows != nil:
-		return p.nextWindow(ctx)
-	}
-	res, page, err := p.fetch(ctx, p.query(p.at, p.span.To, ""))
-	if err != nil {
+	if err := checkSpan(p.op, p.tenant, p.span); err != nil {
 		return drover.Page{}, err
 	}
-	if !ascending(page.rows) {
-		p.windows = newWindows(p.at, p.end())
-		return p.nextWindow(ctx)
+	if p.done {
+		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
-	out := p.page(res)
-	last, ties := p.at, 0
-	for i := range page.rows {
-		row := &page.rows[i]
-		if row.Changed.Known() && row.Changed > last {
-			last = row.Changed
-		}
-		if p.again(row) {
-			continue
-		}
-		out.Rows = append(out.Rows, *row)
-	}
-	for i := range page.rows {
-		if page.rows[i].Changed == last {
-			ties++
-		}
-	}
-	moved := last > p.at
-	if moved || p.seen == nil {
-		p.seen = make(map[uint64]bool)
-	}
-	fresh := 0
-	for i := range out.Rows {
-		row := &out.Rows[i]
-		if row.Changed == last {
-			p.seen[idKey(row.ID)] = true
-		}
-		fresh++
-	}
-	p.at = last
+	step := p.nextPage
 	switch {
-	case moved:
-		p.reach(last)
-	case ties == len(page.rows) && ties > 0 && page.next != "":
-		// A page full of one instant: only its link leads through.
-		p.tie = newTie(last, page.next, 0)
-	case fresh == 0 && page.next != "":
-		// Nothing new here, but more behind it: an empty page with a link, or
-		// a page that was clamped in the middle of an instant.
-		p.tie = newTie(last, page.next, 0)
-	case fresh == 0 && ties >= suspicious && ties == len(page.rows) && p.through < last+1:
-		// A page of one instant without a link, and nothing new: is it all,
-		// or was it clamped? What lies behind the instant tells.
-		return p.behind(ctx, out, last, ties)
-	case fresh == 0:
-		p.finish(&out)
+	case p.run != nil:
+		step = p.nextOfRun
+	case p.windows != nil:
+		step = p.nextWindow
 	}
-	out.Through = p.through
+	out, err := step(ctx)
+	if err != nil {
+		if p.fails++; shrinks(err, p.fails) {
+			p.shrink++
+		}
+		return drover.Page{}, err
+	}
+	p.fails, p.shrink = 0, 0
+	out.Server, out.Through = p.clock.date, p.through
 	return out, nil
 }
 
-// again reports whether this pass has returned the row before. Rows of the
-// instant at which the page began are expected twice; rows that have no time,
-// or lie before it, should not be there at all, and would otherwise come back
-// with every page.
-func (p *graphPass) again(row *drover.Row) bool {
-	switch {
-	case row.Changed.Known() && row.Changed > p.at:
-		return false
-	case row.Changed == p.at:
-		return p.seen[idKey(row.ID)]
+// nextPage reads a page from at on.
+func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
+	from := p.at
+	if !p.exact && from.Known() {
+		from = from.Add(-grain)
 	}
-	if p.odd == nil {
-		p.odd = make(map[drover.Hash]bool)
-	}
-	if p.odd[row.Sum] || len(p.odd) >= maxOdd {
-		return true
-	}
-	p.odd[row.Sum] = true
-	return false
-}
-
-// maxOdd bounds how many rows outside of the asked span a pass returns.
-const maxOdd = 100_000
-
-// suspicious is how many rows of one instant a page without a link must hold
-// before it is doubted to be whole.
-const suspicious = 5
-
-// behind asks for what follows an instant that may have been clamped.
-func (p *graphPass) behind(ctx context.Context, out drover.Page, at drover.Instant, clamp int) (drover.Page, error) {
-	res, page, err := p.fetch(ctx, p.query(at+1, p.span.To, ""))
+	res, page, top, err := p.fetch(ctx, query{from: from, to: p.upper(), top: p.s.opt.PageSize})
 	if err != nil {
-		return drover.Page{}, err
+		return out, err
 	}
+	if !ascending(page.rows) {
+		p.startWindows(&out, page.rows)
+		return out, nil
+	}
+	if ok, err := p.inOrder(ctx, &out, page, top); err != nil {
+		return out, err
+	} else if !ok {
+		p.startWindows(&out, page.rows)
+		return out, nil
+	}
+	last, near, here, astray := p.at, 0, 0, 0
 	for i := range page.rows {
-		if page.rows[i].Changed > at {
-			p.tie = newTie(at, "", clamp)
-			p.tie.split()
-			out.Through = p.through
-			return out, nil
-		}
-	}
-	done := p.page(res)
-	done.Rows = out.Rows
-	p.finish(&done)
-	return done, nil
-}
-
-// page begins a Page with what the answer's header says.
-func (p *graphPass) page(res *httpx.Response) drover.Page {
-	if res.Server.Known() {
-		p.server = res.Server
-	}
-	out := drover.Page{Server: res.Server, Through: p.through}
-	absent, failed := warnings(res.Header)
-	out.Absent = absent
-	if len(failed) == 0 && res.Status == http.StatusPartialContent && len(absent) == 0 {
-		failed = []string{"unnamed provider"}
-	}
-	for _, name := range failed {
-		to := p.span.To
-		if p.span.Open() {
-			to = p.server
-		}
-		if to.Known() && to > p.span.From {
-			out.Skipped = append(out.Skipped, drover.Skipped{Span: drover.Span{From: p.span.From, To: to}, Provider: name, Cause: "the provider " + name + " did not answer"})
-		}
-	}
-	return out
-}
-
-// reach notes that every row below i has been returned. A time that lies
-// ahead of the server's clock is not believed.
-func (p *graphPass) reach(i drover.Instant) {
-	if !p.server.Known() && i > p.through {
-		if i.Time().Year() < 2100 {
-			p.through = i
-		}
-		return
-	}
-	p.through = max(p.through, below(i, p.server))
-}
-
-// finish marks the span as read whole.
-func (p *graphPass) finish(out *drover.Page) {
-	if !p.span.Open() {
-		p.through = p.span.To
-	} else {
-		p.through = max(p.through, p.server)
-	}
-	out.Done, out.Through = true, p.through
-}
-
-// end is where an open span ends for now.
-func (p *graphPass) end() drover.Instant {
-	if !p.span.Open() {
-		return p.span.To
-	}
-	if p.server.Known() {
-		return p.server.Add(plausible)
-	}
-	return drover.InstantOf(time.Now()).Add(plausible)
-}
-
-// query builds the URL of a read from an instant on.
-func (p *graphPass) query(from, to drover.Instant, extra string) func(top int) (string, string, error) {
-	return func(top int) (origin, full string, err error) {
-		host, err := p.opt.Host(p.tenant)
-		if err != nil {
-			return "", "", &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Denied, Err: err}
-		}
-		filter := "lastUpdateDateTime ge " + literal(from)
-		if to.Known() {
-			filter += " and lastUpdateDateTime lt " + literal(to)
-		}
-		if extra != "" {
-			filter += " and " + extra
-		}
-		origin = host + "/v1.0/security/alerts_v2"
-		q := "$filter=" + strings.ReplaceAll(url.QueryEscape(filter), "+", "%20") + "&$orderby=lastUpdateDateTime%20asc&$top=" + strconv.Itoa(top)
-		return origin, origin + "?" + q, nil
-	}
-}
-
-// literal renders a time for a filter. Before year 1 there is nothing.
-func literal(i drover.Instant) string {
-	if !i.Known() {
-		return "0001-01-01T00:00:00Z"
-	}
-	return i.String()
-}
-
-// fetch reads one page, asking for fewer rows if so many are refused.
-func (p *graphPass) fetch(ctx context.Context, query func(top int) (string, string, error)) (*httpx.Response, scanned, error) {
-	for {
-		top := p.s.pageSize(p.tenant.ID)
-		origin, u, err := query(top)
-		if err != nil {
-			return nil, scanned{}, err
-		}
-		res, err := p.get(ctx, origin, u)
-		if err != nil {
-			return nil, scanned{}, err
-		}
-		if res.Status == http.StatusBadRequest && p.refused < 8 {
-			if n := smallerTop(res, top); n > 0 {
-				p.refused++
-				p.s.refusedTop(p.tenant.ID, n)
-				continue
+		switch c := page.rows[i].Changed; {
+		case c > last:
+			last = c
+		case c.Known() && c < p.at.Add(-seenFor):
+			astray++
+		case c.Known():
+			near++
+			if c == p.at {
+				here++
 			}
 		}
-		page, err := p.parse(res)
-		return res, page, err
 	}
+	fresh := p.keep(&out, page.rows, p.at)
+	if last > p.at {
+		partly(&out, res, drover.Span{From: p.at, To: last})
+		p.widest, p.stuck = max(p.widest, len(page.rows)), 0
+		p.advance(last, page.rows)
+		return out, nil
+	}
+	partly(&out, res, p.known())
+	switch {
+	case page.next != "":
+		// Nothing behind this instant, and more to come: a page full of one
+		// instant, or an empty one with a link. Only links lead on.
+		p.run = newRun(p.at)
+	case fresh > 0 || astray > 0 && astray == len(page.rows) && len(out.Rows) > 0:
+		// Ask again: what was clamped away may come now.
+	case astray > 0 && astray == len(page.rows) && len(out.Rows) == 0:
+		return drover.Page{}, p.notWhole(errBounds)
+	case near == len(page.rows) && near >= 2 && (near >= p.widest || near >= top):
+		// Nothing but this instant, no link, and no page of this pass was
+		// longer: is it all, or was it clamped?
+		return p.doubt(ctx, query{from: from, to: p.upper()}, out, page.rows, here)
+	default:
+		p.finish(&out)
+	}
+	return out, nil
 }
 
-// parse checks the status and finds the rows.
-func (p *graphPass) parse(res *httpx.Response) (scanned, error) {
-	if res.Status != http.StatusOK && res.Status != http.StatusPartialContent || httpx.IsHTML(res) {
-		return scanned{}, p.client.refused(res)
-	}
-	page, err := scan(res.Body, &graphFields)
-	if err != nil {
-		return scanned{}, p.notWhole(err)
-	}
-	return page, nil
-}
-
-// smallerTop returns the page size to try after a 400: the number that the
-// message quotes as the limit, else half; 0 if it is not about $top.
-func smallerTop(res *httpx.Response, top int) int {
-	_, message := httpx.Explain("", res)
-	if !strings.Contains(message, "Top") && !strings.Contains(message, "top") && message != "" {
-		return 0
-	}
-	for _, part := range strings.Split(message, "'") {
-		if n, err := strconv.Atoi(part); err == nil && n > 0 && n < top {
-			return n
+// doubt decides about a page that shows nothing behind the instant at hand,
+// and may have been clamped. here counts the rows of that very instant.
+func (p *graphPass) doubt(ctx context.Context, q query, out drover.Page, rows []drover.Row, here int) (drover.Page, error) {
+	told := notTold // an API that compares times coarsely shows the instants before as well
+	if here == len(rows) {
+		var err error
+		if told, err = p.more(ctx, &out, q, rows); err != nil {
+			return drover.Page{}, err
+		}
+		if p.asked++; told == askAgain && p.asked >= maxAsked {
+			told = notTold
 		}
 	}
-	if top >= 20 {
-		return top / 2
+	switch told {
+	case askAgain:
+	case thatIsAll:
+		p.finish(&out)
+	case allOfInstant:
+		p.stepOver(&out, p.at+1)
+	default:
+		p.windows = newWindows(split(piece{span: drover.Span{From: p.at, To: p.at + 1}})...)
+		p.windows.clamp, p.windows.back = len(rows), true
 	}
-	return 0
+	return out, nil
+}
+
+// stepOver goes on behind an instant that is read. An API that compares times
+// coarsely shows it again even so; then larger and larger steps lead away from
+// it, and what is stepped over is left out.
+func (p *graphPass) stepOver(out *drover.Page, next drover.Instant) {
+	p.windows, p.at, p.exact = nil, next, true
+	if step := stride(p.stuck); step > 0 {
+		p.at = next.Add(step)
+		out.Skipped = append(out.Skipped, drover.Skipped{Span: drover.Span{From: next, To: p.at}, Cause: causeUnsplittable})
+	}
+	p.stuck++
+	p.reach(p.at)
+}
+
+// stride is how far to step beyond an instant after n instants in a row that
+// did not lead on.
+func stride(n int) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	return min(time.Millisecond<<min(2*(n-1), 40), time.Hour)
+}
+
+// startWindows goes on in windows, as the API does not keep the order. What
+// it has shown is returned all the same.
+func (p *graphPass) startWindows(out *drover.Page, rows []drover.Row) {
+	p.s.keepsOrder(p.tenant.ID, time.Time{})
+	p.run, p.windows = nil, newWindows(piece{span: p.rest()})
+	p.windows.give(out, rows, p.seen)
+}
+
+// errBounds: what was asked for and what came have nothing in common.
+var errBounds = errors.New("the API does not keep to the bounds that it is asked for")
+
+// keep adds to a page what of rows this pass has not returned yet, and counts
+// the alerts up to limit among it that are new to it.
+func (p *graphPass) keep(out *drover.Page, rows []drover.Row, limit drover.Instant) (fresh int) {
+	if out.Rows == nil {
+		out.Rows = make([]drover.Row, 0, len(rows))
+	}
+	for i := range rows {
+		row := &rows[i]
+		known, returned := p.seen.add(row, p.at)
+		if !returned {
+			out.Rows = append(out.Rows, *row)
+		}
+		if !known && row.Bad == "" && row.Changed.Known() && row.Changed <= limit && row.Changed >= p.at.Add(-seenFor) {
+			fresh++
+		}
+	}
+	return fresh
+}
+
+// advance goes on at last, the time of the newest of rows, which are in order.
+func (p *graphPass) advance(last drover.Instant, rows []drover.Row) {
+	p.at, p.exact = last, true
+	p.seen.forget(last)
+	believed := drover.NoInstant
+	for i := len(rows) - 1; i >= 0; i-- {
+		if c := rows[i].Changed; c.Known() && p.clock.believes(c) {
+			believed = c
+			break
+		}
+	}
+	if !p.clock.believes(last) && !p.frozen.Known() {
+		// What changes from now on sorts before last and will not be met:
+		// the pass says nothing about it.
+		p.frozen = p.clock.asOf
+		if !p.frozen.Known() {
+			p.frozen = max(believed, p.through)
+		}
+	}
+	p.reach(max(believed, p.frozen))
+}
+
+// reach notes that every row below i has been returned.
+func (p *graphPass) reach(i drover.Instant) {
+	if p.frozen.Known() {
+		i = min(i, p.frozen)
+	}
+	if !p.clock.believes(i) {
+		i = p.clock.asOf
+	}
+	if !p.span.Open() {
+		i = min(i, p.span.To)
+	}
+	p.through = max(p.through, i)
+}
+
+// finish marks the span as read whole: up to its end, or to what the server's
+// clock showed when it was asked last.
+func (p *graphPass) finish(out *drover.Page) {
+	limit := p.clock.asOf
+	if p.frozen.Known() {
+		limit = p.frozen
+	}
+	if limit.Known() {
+		p.reach(limit)
+	}
+	p.run, p.windows = nil, nil
+	out.Done, p.done = true, true
+}
+
+// upper is the upper bound of a question, NoInstant for none.
+func (p *graphPass) upper() drover.Instant { return p.span.To.Add(grain) }
+
+// rest is what of the span lies from at on.
+func (p *graphPass) rest() drover.Span { return drover.Span{From: p.at, To: p.span.To} }
+
+// known is what of the span lies from at on up to the server's now.
+func (p *graphPass) known() drover.Span {
+	s := p.rest()
+	if now := p.clock.asOf; now.Known() && (s.Open() || now < s.To) {
+		s.To = now
+	}
+	if s.Open() {
+		s.To = s.From + 1
+	}
+	return s
 }
 
 // ascending reports whether the known times of rows never fall.
@@ -358,4 +357,32 @@ func ascending(rows []drover.Row) bool {
 		}
 	}
 	return true
+}
+
+// fetch asks for a page, and for fewer rows if so many are refused. It returns
+// how many it asked for in the end.
+func (p *graphPass) fetch(ctx context.Context, q query) (res *httpx.Response, page scanned, top int, err error) {
+	origin, err := p.host(graphPath)
+	if err != nil {
+		return nil, page, 0, err
+	}
+	top = p.s.pageSize(p.tenant.ID, q.top)
+	wanted := top
+	top = max(top>>min(p.shrink, 16), 1)
+	for tries := 0; ; tries++ {
+		res, err = p.get(ctx, origin, q.url(origin, top))
+		if err != nil {
+			return nil, page, 0, err
+		}
+		if res.Status == http.StatusBadRequest && tries < topTries {
+			if n := smallerTop(res, top); n > 0 {
+				top, wanted = n, -1
+				continue
+			}
+		}
+		if page, err = p.rows(res, graphFields); err == nil && wanted < 0 {
+			p.s.accepts(p.tenant.ID, top) // it was the number, and this one will do
+		}
+		return res, page, top, err
+	}
 }

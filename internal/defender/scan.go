@@ -1,9 +1,7 @@
 package defender
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"strconv"
 	"unicode/utf8"
@@ -11,465 +9,326 @@ import (
 	"drover"
 )
 
-// errPage: the answer is not a whole page; nothing of it is used.
-var errPage = errors.New("the answer is not a whole page of rows")
+// Why an answer is no page. Nothing of such an answer is used (reference
+// faults-and-invariants P19, P20).
+var (
+	errEmpty   = errors.New("the answer is empty")
+	errCut     = errors.New("the answer is cut, or is not JSON")
+	errJunk    = errors.New("something stands behind the end of the answer")
+	errNoRows  = errors.New("the answer has no array of rows")
+	errInPlace = errors.New("the answer is an error in place of rows")
+	errTooMany = errors.New("the answer has more rows than are taken at once")
+)
 
-// fields names the top-level members that make a row's identity, for one
-// source. Nothing else of a row is looked at.
+// maxRows bounds the rows of one answer: "[0,0,0,…" would need a hundred times
+// its size otherwise.
+const maxRows = 200_000
+
+// maxID bounds the length of a row's identity; real ones stay below 100.
+const maxID = 1024
+
+// fields names the top-level members that a source's rows are known by.
+// Nothing else of a row is looked at.
 type fields struct {
 	id, changed, created, tenant, severity, status string
+
+	lengths uint64 // bit n: one of the names has n letters
+}
+
+// named fills in what is derived.
+func (f fields) named() *fields {
+	for _, n := range []string{f.id, f.changed, f.created, f.tenant, f.severity, f.status} {
+		if n != "" {
+			f.lengths |= 1 << len(n)
+		}
+	}
+	return &f
 }
 
 var (
-	graphFields = fields{"id", "lastUpdateDateTime", "createdDateTime", "tenantId", "severity", "status"}
-	siemFields  = fields{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", severity: "Severity"}
+	graphFields = fields{id: "id", changed: "lastUpdateDateTime", created: "createdDateTime", tenant: "tenantId", severity: "severity", status: "status"}.named()
+	siemFields  = fields{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", severity: "Severity"}.named()
 )
 
-// scanned is what a page holds.
+// scanned is what an answer holds.
 type scanned struct {
-	rows []drover.Row
-	next string // @odata.nextLink
+	rows  []drover.Row
+	next  string // @odata.nextLink
+	count int64  // @odata.count, -1 if it is not there
 }
 
-// scan finds the rows of a page: a bare array, or an object whose member
-// "value" is one. It checks the grammar of the whole text, so that a page that
-// was cut, or has something behind it, is refused; it decodes nothing but the
-// identity members. Rows are slices of page.
-func scan(page []byte, f *fields) (out scanned, err error) {
-	s := scanner{b: bytes.TrimPrefix(page, []byte("\xef\xbb\xbf")), f: f}
-	s.space()
-	switch {
-	case s.i >= len(s.b):
-		return out, errPage
-	case s.b[s.i] == '[':
-		out.rows = s.rows()
-	case s.b[s.i] == '{':
-		out = s.envelope()
-	default:
-		return out, errPage
+// scan finds the rows of an answer: a bare array, or an object whose member
+// "value" is one. The grammar of the whole text is checked, so that an answer
+// that was cut, or has something behind its end, is refused whole; nothing is
+// decoded but the identity members. A row's bytes are a slice of body.
+//
+// A row that is no JSON although its brackets and quotes match, has no
+// identity, or has one of its members twice, is returned with Bad set, and the
+// others go on (reference faults-and-invariants P21). What stands in the text
+// of a row, be it no UTF-8, half a surrogate pair or a number of any size, is
+// none of our business.
+func scan(body []byte, f *fields) (scanned, error) {
+	s := scanner{lexer: lexer{b: body}, f: f, sum: true}
+	return s.page()
+}
+
+// scanner walks through one answer.
+type scanner struct {
+	lexer
+	f      *fields
+	tenant string // of the row before: it hardly ever changes
+	sum    bool   // hash the rows; off in a benchmark only
+}
+
+func (s *scanner) page() (scanned, error) {
+	if len(s.b) >= 3 && string(s.b[:3]) == "\xef\xbb\xbf" {
+		s.b = s.b[3:] // a byte order mark, once
 	}
-	s.space()
-	if s.bad || s.i != len(s.b) {
-		return scanned{}, errPage
+	out := scanned{count: -1}
+	i := s.space(0)
+	if i == len(s.b) {
+		return out, errEmpty
+	}
+	var err error
+	switch s.b[i] {
+	case '[':
+		out.rows, i, err = s.rows(i)
+	case '{':
+		i, err = s.envelope(i, &out)
+	default:
+		if j := s.value(i); j >= 0 && s.space(j) == len(s.b) {
+			return scanned{}, errNoRows // null, a number, a text
+		}
+		return scanned{}, errCut
+	}
+	if err != nil {
+		return scanned{}, err
+	}
+	if s.space(i) != len(s.b) {
+		return scanned{}, errJunk
 	}
 	return out, nil
 }
 
-type scanner struct {
-	b     []byte
-	i     int
-	bad   bool
-	f     *fields
-	stack []byte
-}
-
-func (s *scanner) space() {
-	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\n' || s.b[s.i] == '\r' || s.b[s.i] == '\t') {
-		s.i++
+// envelope reads the members around the rows, which stand in any order. It
+// starts at the brace and returns where it ends.
+func (s *scanner) envelope(i int, out *scanned) (int, error) {
+	found, failed := false, false
+	i = s.space(i + 1)
+	if s.at(i) == '}' {
+		return i, errNoRows
 	}
-}
-
-// take consumes c.
-func (s *scanner) take(c byte) bool {
-	s.space()
-	if s.i < len(s.b) && s.b[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-// envelope reads the members around the rows.
-func (s *scanner) envelope() (out scanned) {
-	found := false
-	s.i++
-	for first := true; !s.bad; first = false {
-		if s.take('}') {
-			s.bad = s.bad || !found
-			return out
+	for {
+		name, j := s.member(i)
+		if j < 0 {
+			return i, errCut
 		}
-		if !first && !s.take(',') {
-			break
-		}
-		key := s.member()
-		if s.bad {
-			break
-		}
-		switch string(key) {
+		end := -1
+		switch string(name) {
 		case "value":
-			if found || s.i >= len(s.b) || s.b[s.i] != '[' {
-				s.bad = true
-				return out
+			if found || s.at(j) != '[' {
+				if k := s.value(j); k < 0 {
+					return i, errCut
+				}
+				return i, errNoRows
 			}
+			var err error
 			found = true
-			out.rows = s.rows()
-		case "@odata.nextLink":
-			v := s.value()
-			if !s.bad && len(v) > 0 && v[0] == '"' {
-				out.next = string(text(v))
-			}
-		case "error":
-			if v := s.value(); string(v) != "null" {
-				s.bad = true // an error object, whatever the status said
+			if out.rows, end, err = s.rows(j); err != nil {
+				return i, err
 			}
 		default:
-			s.value()
+			if end = s.value(j); end < 0 {
+				return i, errCut
+			}
+			switch v := s.b[j:end]; string(name) {
+			case "@odata.nextLink":
+				if v[0] == '"' {
+					link, _ := text(v)
+					out.next = string(link)
+				}
+			case "@odata.count":
+				if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n >= 0 {
+					out.count = n
+				}
+			case "error":
+				failed = failed || string(v) != "null"
+			}
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case '}':
+			switch {
+			case failed:
+				return i, errInPlace // whatever the status said
+			case !found:
+				return i, errNoRows
+			}
+			return i + 1, nil
+		default:
+			return i, errCut
 		}
 	}
-	s.bad = true
-	return out
 }
 
-// member reads a name and its colon, and stands at the value.
-func (s *scanner) member() []byte {
-	s.space()
-	key := s.str()
-	if s.bad || !s.take(':') {
-		s.bad = true
-		return nil
+// rows reads the array of rows that begins at i, and returns where it ends.
+func (s *scanner) rows(i int) (rows []drover.Row, end int, err error) {
+	first := i
+	i = s.space(i + 1)
+	if s.at(i) == ']' {
+		return nil, i + 1, nil
 	}
-	s.space()
-	return text(key)
-}
-
-// rows reads the array of rows.
-func (s *scanner) rows() (rows []drover.Row) {
-	s.i++
-	for first := true; !s.bad; first = false {
-		if s.take(']') {
-			return rows
+	for {
+		var row drover.Row
+		j := s.row(i, &row)
+		if j < 0 {
+			if j = s.balanced(i); j < 0 {
+				return nil, i, errCut
+			}
+			row = drover.Row{Changed: drover.NoInstant, Created: drover.NoInstant, Bad: "the row is not valid JSON"}
 		}
-		if !first && !s.take(',') {
-			break
-		}
-		s.space()
-		if s.i >= len(s.b) {
-			break
+		row.Raw = s.b[i:j:j]
+		if s.sum {
+			row.Sum = sha256.Sum256(row.Raw)
 		}
 		if rows == nil {
-			rows = make([]drover.Row, 0, 64)
+			// The others are about as long as the first.
+			rows = make([]drover.Row, 0, min((len(s.b)-first)/max(j-i, 512)+4, maxRows))
 		}
-		start := s.i
-		row := s.row()
-		if s.bad {
-			return nil
+		if len(rows) == maxRows {
+			return nil, i, errTooMany
 		}
-		row.Raw = s.b[start:s.i:s.i]
-		row.Sum = sha256.Sum256(row.Raw)
 		rows = append(rows, row)
+		i = s.space(j)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case ']':
+			return rows, i + 1, nil
+		default:
+			return nil, i, errCut
+		}
 	}
-	s.bad = true
-	return nil
 }
 
-// row reads one row and its identity.
-func (s *scanner) row() (row drover.Row) {
+// row reads the row at i into row and returns where it ends, or -1 if it is
+// not valid JSON.
+func (s *scanner) row(i int, row *drover.Row) int {
 	row.Changed, row.Created = drover.NoInstant, drover.NoInstant
-	if s.b[s.i] != '{' {
-		s.value()
+	if s.at(i) != '{' {
 		row.Bad = "the row is not an object"
-		return row
+		return s.value(i)
 	}
-	s.i++
-	ids, times := 0, 0
-	for first := true; !s.bad; first = false {
-		if s.take('}') {
+	i = s.space(i + 1)
+	if s.at(i) == '}' {
+		row.Bad = "the row has no " + s.f.id
+		return i + 1
+	}
+	var seen identity
+	for {
+		name, j := s.member(i)
+		if j < 0 {
+			return -1
+		}
+		end := s.value(j)
+		if end < 0 {
+			return -1
+		}
+		if n := len(name); n < 64 && s.f.lengths&(1<<n) != 0 {
+			s.take(row, &seen, name, s.b[j:end])
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case '}':
 			switch {
-			case ids > 1 || times > 1:
+			case seen.id > 1 || seen.changed > 1 || seen.tenant > 1:
 				row.Bad = "an identity member stands twice"
+			case seen.bad != "":
+				row.Bad = seen.bad
 			case row.ID == "":
 				row.Bad = "the row has no " + s.f.id
 			}
-			return row
-		}
-		if !first && !s.take(',') {
-			break
-		}
-		key := s.member()
-		v := s.value()
-		if s.bad {
-			return row
-		}
-		isText := v[0] == '"'
-		switch string(key) {
-		case s.f.id:
-			ids++
-			if isText {
-				row.ID = string(text(v))
+			if row.Bad != "" {
+				row.ID = ""
 			}
-		case s.f.changed:
-			times++
-			if isText {
-				row.Changed = instant(text(v))
-			}
-		case s.f.created:
-			if isText {
-				row.Created = instant(text(v))
-			}
-		case "":
-		case s.f.tenant:
-			if isText {
-				row.TenantID = string(text(v))
-			}
-		case s.f.severity:
-			if isText {
-				row.Severity = intern(text(v))
-			}
-		case s.f.status:
-			if isText {
-				row.Status = intern(text(v))
-			}
+			return i + 1
+		default:
+			return -1
 		}
 	}
-	s.bad = true
-	return row
 }
 
-func instant(b []byte) drover.Instant {
-	i, err := drover.ParseInstant(b)
+// identity is what was met of a row's identity members.
+type identity struct {
+	id, changed, tenant int
+	bad                 string
+}
+
+// take notes the value v of a member, if it is one of those that a row is
+// known by.
+func (s *scanner) take(row *drover.Row, seen *identity, name, v []byte) {
+	quoted := v[0] == '"'
+	switch string(name) {
+	case s.f.id:
+		seen.id++
+		switch id, ok := text(v); {
+		case !quoted:
+			seen.bad = "the row's " + s.f.id + " is no text"
+		case !ok || !utf8.Valid(id):
+			// Two of them could look alike, were they mended.
+			seen.bad = "the row's " + s.f.id + " is not valid text"
+		case len(id) > maxID:
+			seen.bad = "the row's " + s.f.id + " is too long"
+		default:
+			row.ID = string(id)
+		}
+	case s.f.changed:
+		seen.changed++
+		row.Changed = instant(v)
+	case s.f.created:
+		if !row.Created.Known() {
+			row.Created = instant(v)
+		}
+	case s.f.tenant:
+		seen.tenant++
+		if quoted {
+			s.takeTenant(row, v)
+		}
+	case s.f.severity:
+		if quoted && row.Severity == "" {
+			row.Severity = label(v)
+		}
+	case s.f.status:
+		if quoted && row.Status == "" {
+			row.Status = label(v)
+		}
+	}
+}
+
+// takeTenant keeps what the row says of its tenant, up to more than a GUID is
+// long: what is longer is none.
+func (s *scanner) takeTenant(row *drover.Row, v []byte) {
+	id, _ := text(v)
+	id = id[:min(len(id), 64)]
+	if string(id) != s.tenant {
+		s.tenant = string(id)
+	}
+	row.TenantID = s.tenant
+}
+
+// instant reads a time; what is none is NoInstant.
+func instant(v []byte) drover.Instant {
+	if v[0] != '"' {
+		return drover.NoInstant
+	}
+	t, _ := text(v)
+	i, err := drover.ParseInstant(t)
 	if err != nil {
 		return drover.NoInstant
 	}
 	return i
-}
-
-// words that are met again and again; others cost an allocation each.
-var words = func() map[string]string {
-	m := make(map[string]string)
-	for _, w := range []string{"unknown", "informational", "low", "medium", "high", "new", "inProgress", "resolved", "unknownFutureValue",
-		"Informational", "Low", "Medium", "High"} {
-		m[w] = w
-	}
-	return m
-}()
-
-// intern bounds a word that becomes a label.
-func intern(b []byte) string {
-	if w, ok := words[string(b)]; ok {
-		return w
-	}
-	if len(b) > 40 || !utf8.Valid(b) {
-		return "other"
-	}
-	return string(b)
-}
-
-// str reads a string and returns it with its quotes.
-func (s *scanner) str() []byte {
-	start := s.i
-	if s.i >= len(s.b) || s.b[s.i] != '"' {
-		s.bad = true
-		return nil
-	}
-	for s.i++; ; {
-		n := bytes.IndexByte(s.b[s.i:], '"')
-		if n < 0 {
-			s.bad = true
-			return nil
-		}
-		s.i += n + 1
-		if s.b[s.i-2] != '\\' || s.i-2 <= start {
-			return s.b[start:s.i]
-		}
-		// Escaped if the backslashes before it are odd in number.
-		back := s.i - 2
-		for back > start && s.b[back] == '\\' {
-			back--
-		}
-		if (s.i-2-back)%2 == 0 {
-			return s.b[start:s.i]
-		}
-	}
-}
-
-// value reads any value and returns its text.
-func (s *scanner) value() []byte {
-	s.space()
-	start := s.i
-	if s.i >= len(s.b) {
-		s.bad = true
-		return nil
-	}
-	switch s.b[s.i] {
-	case '"':
-		return s.str()
-	case '{', '[':
-		s.skip()
-	default:
-		s.scalar()
-	}
-	if s.bad {
-		return nil
-	}
-	return s.b[start:s.i]
-}
-
-// skip reads an object or array of any depth, checking its grammar.
-func (s *scanner) skip() {
-	stack := s.stack[:0]
-	defer func() { s.stack = stack[:0] }()
-	open := func() { stack = append(stack, s.b[s.i]); s.i++ }
-	open()
-	fresh := true // just opened: may end, needs no comma
-	for !s.bad {
-		s.space()
-		if s.i >= len(s.b) {
-			break
-		}
-		top, c := stack[len(stack)-1], s.b[s.i]
-		if c == '}' && top == '{' || c == ']' && top == '[' {
-			s.i++
-			stack = stack[:len(stack)-1]
-			if len(stack) == 0 {
-				return
-			}
-			fresh = false
-			continue
-		}
-		if !fresh {
-			if c != ',' {
-				break
-			}
-			s.i++
-			s.space()
-		}
-		if top == '{' {
-			s.str()
-			if s.bad || !s.take(':') {
-				break
-			}
-			s.space()
-		}
-		if s.i >= len(s.b) {
-			break
-		}
-		fresh = false
-		switch s.b[s.i] {
-		case '"':
-			s.str()
-		case '{', '[':
-			open()
-			fresh = true
-		default:
-			s.scalar()
-		}
-	}
-	s.bad = true
-}
-
-// scalar reads a number or a literal.
-func (s *scanner) scalar() {
-	start := s.i
-	for s.i < len(s.b) {
-		switch s.b[s.i] {
-		case ',', ']', '}', ' ', '\n', '\r', '\t':
-			s.bad = s.bad || !isScalar(s.b[start:s.i])
-			return
-		}
-		s.i++
-	}
-	s.bad = true // at the top level there are none
-}
-
-func isScalar(b []byte) bool {
-	switch string(b) {
-	case "null", "true", "false":
-		return true
-	}
-	i, n := 0, len(b)
-	digits := func() bool {
-		from := i
-		for i < n && b[i] >= '0' && b[i] <= '9' {
-			i++
-		}
-		return i > from
-	}
-	if i < n && b[i] == '-' {
-		i++
-	}
-	if i < n && b[i] == '0' {
-		i++
-	} else if !digits() {
-		return false
-	}
-	if i < n && b[i] == '.' {
-		if i++; !digits() {
-			return false
-		}
-	}
-	if i < n && (b[i] == 'e' || b[i] == 'E') {
-		if i++; i < n && (b[i] == '+' || b[i] == '-') {
-			i++
-		}
-		if !digits() {
-			return false
-		}
-	}
-	return i == n && n > 0
-}
-
-// text returns what a quoted string says. What is wrong in it is kept as
-// U+FFFD: it is only compared, never sent on.
-func text(quoted []byte) []byte {
-	in := quoted[1 : len(quoted)-1]
-	if bytes.IndexByte(in, '\\') < 0 {
-		return in
-	}
-	out := make([]byte, 0, len(in))
-	for i := 0; i < len(in); i++ {
-		if in[i] != '\\' || i+1 == len(in) {
-			out = append(out, in[i])
-			continue
-		}
-		i++
-		switch in[i] {
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'n':
-			out = append(out, '\n')
-		case 'r':
-			out = append(out, '\r')
-		case 't':
-			out = append(out, '\t')
-		case 'u':
-			r, used := escape(in[i+1:])
-			out = utf8.AppendRune(out, r)
-			i += used
-		default:
-			out = append(out, in[i])
-		}
-	}
-	return out
-}
-
-// escape reads the hex digits of \u, and of the second half of a pair.
-func escape(in []byte) (r rune, used int) {
-	hex := func(b []byte) (rune, bool) {
-		if len(b) < 4 {
-			return utf8.RuneError, false
-		}
-		v, err := strconv.ParseUint(string(b[:4]), 16, 16)
-		return rune(v), err == nil
-	}
-	hi, ok := hex(in)
-	if !ok {
-		return utf8.RuneError, 0
-	}
-	if hi < 0xd800 || hi > 0xdfff {
-		return hi, 4
-	}
-	if hi < 0xdc00 && len(in) >= 10 && in[4] == '\\' && in[5] == 'u' {
-		if lo, ok := hex(in[6:]); ok && lo >= 0xdc00 && lo <= 0xdfff {
-			return (hi-0xd800)<<10 | (lo - 0xdc00) + 0x10000, 10
-		}
-	}
-	return utf8.RuneError, 4
-}
-
-// idKey is a short stand-in for a row's ID within one pass.
-func idKey(id string) uint64 {
-	sum := sha256.Sum256([]byte(id))
-	return binary.LittleEndian.Uint64(sum[:])
 }

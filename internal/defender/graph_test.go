@@ -1,0 +1,232 @@
+package defender
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"drover"
+	"pgregory.net/rapid"
+)
+
+var open = drover.Span{From: t0.Add(-time.Hour), To: drover.NoInstant}
+
+func graph(a *api, size int) *GraphAlerts {
+	o := options(a)
+	o.PageSize = size
+	return NewGraphAlerts(o)
+}
+
+// whole checks that a pass returned everything once, and how far it says it
+// came.
+func whole(t *testing.T, a *api, got result, want []entry) {
+	t.Helper()
+	if !got.done || len(got.errs) > 0 {
+		t.Fatalf("done %v, errors %v", got.done, got.errs)
+	}
+	if lost := got.missing(want); len(lost) > 0 {
+		t.Fatalf("lost %d of %d rows, first %s", len(lost), len(want), lost[0])
+	}
+	for raw, n := range got.raw {
+		if n > 1 {
+			t.Errorf("returned %d times: %.200s", n, raw)
+		}
+	}
+	if got.through > a.now {
+		t.Errorf("through %s is ahead of the server's clock %s", got.through, a.now)
+	}
+}
+
+func TestKeysetAsksAgainFromTheLastTimeAndFollowsNoLink(t *testing.T) {
+	want := entries("a", 25, t0, time.Second)
+	a := newAPI(want...)
+	got := read(t, graph(a, 10), open, 100, 0)
+	whole(t, a, got, want)
+	if got.through != a.now {
+		t.Errorf("through %s, want the server's time %s", got.through, a.now)
+	}
+	for _, q := range a.requests {
+		if strings.Contains(q, "skip") {
+			t.Errorf("a link was followed: %s", q)
+		}
+	}
+	if n := len(a.requests); n > 6 {
+		t.Errorf("%d requests for 25 rows in pages of 10: three, one that brings nothing new, two for the order", n)
+	}
+}
+
+func TestTiesAcrossAPageEdgeAreReadWhole(t *testing.T) {
+	const size = 10
+	for _, n := range []int{1, 2, size - 1, size, size + 1, 10 * size} {
+		for name, set := range map[string]func(*api){
+			"by offset links":                 func(a *api) { a.clamp = size },
+			"clamped, no links":               func(a *api) { a.clamp, a.noLinks = size, true },
+			"links refused":                   func(a *api) { a.clamp, a.skipLimit = size, size },
+			"times compared in milliseconds":  func(a *api) { a.clamp, a.coarse = size, time.Millisecond },
+			"each answer's first page empty":  func(a *api) { a.clamp, a.emptyHead = size, true },
+			"$top refused above a page":       func(a *api) { a.refuseTop = size },
+			"rows in no order":                func(a *api) { a.order = "shuffled" },
+			"rows newest first, a link":       func(a *api) { a.order, a.clamp = "desc", size },
+			"rows newest first, cut silently": func(a *api) { a.order, a.clamp, a.noLinks = "desc", size, true },
+		} {
+			for _, step := range []time.Duration{0, 100 * time.Nanosecond, time.Second / 300} {
+				t.Run(fmt.Sprintf("%d rows %s apart, %s", n, step, name), func(t *testing.T) {
+					want := slices.Concat(entries("a", 15, t0, time.Second), entries("t", n, t0.Add(20*time.Second), step), entries("z", 15, t0.Add(30*time.Second), time.Second))
+					a := newAPI(want...)
+					set(a)
+					got := read(t, graph(a, size), open, 20000, 0)
+					whole(t, a, got, want)
+					for _, s := range got.skipped {
+						if step > 0 || a.clamp == 0 || n <= size {
+							t.Errorf("left out %v", s)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestAnInstantThatCannotBeDividedIsLeftOutAndThePassGoesOn(t *testing.T) {
+	ties := entries("t", 40, t0.Add(20*time.Second), 0)
+	for i := range ties {
+		ties[i].severity, ties[i].product = "high", "microsoft365Defender"
+	}
+	rest := slices.Concat(entries("a", 15, t0, time.Second), entries("z", 15, t0.Add(30*time.Second), time.Second))
+	a := newAPI(slices.Concat(rest, ties)...)
+	a.clamp, a.noLinks = 10, true
+	got := read(t, graph(a, 10), open, 2000, 0)
+	whole(t, a, got, rest)
+	if len(got.skipped) != 1 || got.skipped[0].Span != (drover.Span{From: t0.Add(20 * time.Second), To: t0.Add(20*time.Second) + 1}) || got.skipped[0].Cause != causeUnsplittable {
+		t.Errorf("left out %v", got.skipped)
+	}
+}
+
+func TestLiveUpdatesBetweenPagesLoseNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		size := rapid.IntRange(2, 6).Draw(t, "page")
+		n := rapid.IntRange(1, 30).Draw(t, "rows")
+		a := newAPI()
+		for i := range n {
+			// Many share a time.
+			a.set(entry{id: fmt.Sprintf("a%03d", i), changed: t0.Add(time.Duration(rng.IntN(1+n/3)) * time.Second / 300), severity: severities[rng.IntN(5)], product: products[rng.IntN(5)]})
+		}
+		a.clamp = size
+		a.noLinks = rapid.Bool().Draw(t, "no links")
+		if rapid.Bool().Draw(t, "out of order") {
+			a.order = "desc"
+		}
+		rate := rapid.IntRange(0, 3).Draw(t, "updates a page")
+		budget := 40
+		a.before = func(a *api, _ int) {
+			for range rng.IntN(rate + 1) {
+				if budget--; budget < 0 {
+					return
+				}
+				a.now = a.now.Add(time.Duration(rng.IntN(2000)) * time.Millisecond)
+				e := a.entries[rng.IntN(len(a.entries))]
+				e.changed = a.now
+				a.set(e)
+			}
+		}
+		got := readRapid(t, graph(a, size))
+		// What was there at the end and not touched later than the pass says
+		// it came is owed, save in stretches that it says it left out.
+		for _, e := range a.entries {
+			if e.changed < got.through && !got.rows[alert{e.id, e.changed}] && !left(got.skipped, e.changed) {
+				t.Fatalf("lost %s changed %s; through %s, skipped %v", e.id, e.changed, got.through, got.skipped)
+			}
+		}
+		// So is every state that an answer showed.
+		for s := range a.served {
+			if !got.rows[s] {
+				t.Fatalf("shown and not returned: %v", s)
+			}
+		}
+	})
+}
+
+func left(skipped []drover.Skipped, i drover.Instant) bool {
+	return slices.ContainsFunc(skipped, func(s drover.Skipped) bool { return s.Span.Contains(i) })
+}
+
+func readRapid(t *rapid.T, s drover.Source) result {
+	out := result{rows: make(map[alert]bool), through: drover.NoInstant}
+	p := s.Read(tenant(), open)
+	for range 20000 {
+		page, err := p.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.Through < out.through {
+			t.Fatalf("Through went back from %s to %s", out.through, page.Through)
+		}
+		out.through = page.Through
+		out.skipped = append(out.skipped, page.Skipped...)
+		for i := range page.Rows {
+			out.rows[alert{page.Rows[i].ID, page.Rows[i].Changed}] = true
+		}
+		if page.Done {
+			return out
+		}
+	}
+	t.Fatal("the pass has no end")
+	return out
+}
+
+func TestAShortPageIsNotTheLast(t *testing.T) {
+	want := entries("a", 40, t0, time.Second)
+	a := newAPI(want...)
+	a.clamp, a.noLinks = 3, true
+	whole(t, a, read(t, graph(a, 500), open, 100, 0), want)
+}
+
+func TestARefusedTopIsTakenFromTheMessageAndRemembered(t *testing.T) {
+	want := entries("a", 40, t0, time.Second)
+	for name, body := range map[string]string{"the limit is named": "", "no message": `{"error":{"code":"","message":""}}`, "no number": `{"error":{"code":"","message":"Top is too big"}}`} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(want...)
+			a.refuseTop = 20
+			refused := 0
+			a.answer = func(a *api, n int, w http.ResponseWriter, r *http.Request) bool {
+				if top := r.URL.Query().Get("$top"); body == "" || top < "20" || len(top) < 2 || top == "20" {
+					return false
+				}
+				if len(r.URL.Query().Get("$top")) == 2 && r.URL.Query().Get("$top") <= "20" {
+					return false
+				}
+				refused++
+				w.WriteHeader(400)
+				fmt.Fprint(w, body)
+				return true
+			}
+			s := graph(a, 100)
+			whole(t, a, read(t, s, open, 100, 0), want)
+			before := len(a.requests)
+			whole(t, a, read(t, s, open, 100, 0), want)
+			for _, q := range a.requests[before:] {
+				if strings.Contains(q, "top=100") {
+					t.Error("the refused size was asked for again")
+				}
+			}
+		})
+	}
+}
+
+func TestAnotherBadRequestIsNotTakenForATopTooBig(t *testing.T) {
+	a := newAPI()
+	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"Invalid filter clause"}}`)
+		return true
+	}
+	got := read(t, graph(a, 100), open, 10, 3)
+	if len(a.requests) != 1 || len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied {
+		t.Errorf("%d requests, errors %v", len(a.requests), got.errs)
+	}
+}
