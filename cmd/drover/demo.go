@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -47,6 +49,8 @@ table. The exit code is 0 only if nothing is lost, doubled or misplaced.`,
 	f.BoolVar(&d.json, "json", false, "print the verdict as JSON")
 	f.Uint64Var(&d.seed, "seed", 1, "of everything that is drawn")
 	f.IntVar(&d.customers, "customers", 8, "how many customers")
+	f.IntVar(&d.kills, "kills", 1, "how often the collecting process is killed, at random moments if more than once")
+	f.IntVar(&d.backlog, "backlog", 500, "alerts that each customer has at the start")
 	return c
 }
 
@@ -57,6 +61,8 @@ type demo struct {
 	json      bool
 	seed      uint64
 	customers int
+	kills     int
+	backlog   int
 	out, err  io.Writer
 
 	dir   string
@@ -100,7 +106,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.log, err = os.Create(filepath.Join(d.dir, "drover.log")); err != nil {
+	if d.log, err = createLog(d.dir); err != nil {
 		return err
 	}
 	defer func() { _ = d.log.Close() }()
@@ -108,6 +114,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer d.stop()
+	if d.kills > 1 {
+		if err := d.killing(ctx); err != nil {
+			return err
+		}
+	}
 	d.start = time.Now()
 	d.faults()
 	if err := d.watch(ctx, cfg); err != nil {
@@ -129,8 +140,12 @@ func (d *demo) say(format string, args ...any) {
 
 // story is what a customer has. One of them shows a row of somebody else.
 func (d *demo) story(i int) estate.Options {
+	horizon := time.Duration(float64(d.span) * atCalm)
+	if d.kills > 1 {
+		horizon += time.Duration(d.kills) * (killSoonest + killLatest) / 2
+	}
 	return estate.Options{
-		Backlog: 500, BacklogSpan: 20 * 24 * time.Hour, PerMinute: 90, Horizon: time.Duration(float64(d.span) * atCalm), Updates: 0.6,
+		Backlog: d.backlog, BacklogSpan: 20 * 24 * time.Hour, PerMinute: 90, Horizon: horizon, Updates: 0.6,
 		LateShare: 0.03, LateMax: d.span / 5, Shuffle: i%2 == 0, LiveField: i%2 == 1, Ties: 60, Unnamed: i % 2, Foreign: map[bool]int{true: 1}[i == 3%d.customers], Silent: 0.1,
 	}
 }
@@ -158,6 +173,12 @@ func (d *demo) connect(ctx context.Context) (*config.Config, error) {
 	return cfg, nil
 }
 
+// childEnv marks the collecting process of a demo.
+const childEnv = "DROVER_DEMO_CHILD"
+
+// createLog makes the file that the collecting process logs to.
+func createLog(dir string) (*os.File, error) { return os.Create(filepath.Join(dir, "drover.log")) }
+
 // begin starts the collecting process.
 func (d *demo) begin() error {
 	self, err := os.Executable()
@@ -166,7 +187,7 @@ func (d *demo) begin() error {
 	}
 	d.child = exec.Command(self, "run", "--config", d.stage.config)
 	d.child.Stderr, d.child.Stdout = d.log, d.log
-	d.child.Env = append(os.Environ(), "DROVER_DEMO=1")
+	d.child.Env = append(os.Environ(), childEnv+"=1")
 	d.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return d.child.Start()
 }
@@ -216,11 +237,12 @@ func (d *demo) watch(ctx context.Context, cfg *config.Config) error {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	api := admin.Dial(cfg.Ledger.Dir)
-	scenes := []struct {
+	type scene struct {
 		at   float64
 		says string
 		do   func() error
-	}{
+	}
+	scenes := []scene{
 		{atThrottle, "Graph throttles three requests in ten (429)", nil},
 		{atStorm, "a storm of 503", nil},
 		{atKill, "kill -9", d.kill},
@@ -229,6 +251,9 @@ func (d *demo) watch(ctx context.Context, cfg *config.Config) error {
 		{atOutage + 0.1, "Splunk is back", nil},
 		{atCuts, "answers are cut in the middle, Splunk's are lost", nil},
 		{atCalm, "calm: whatever is still on its way may arrive", func() error { d.stage.lab.Truth().Event("mark", "kind", "calm"); return nil }},
+	}
+	if d.kills != 1 {
+		scenes = slices.DeleteFunc(scenes, func(s scene) bool { return s.at == atKill || s.at == atKill+0.03 })
 	}
 	quiet, last := 0, ""
 	for {
@@ -267,6 +292,34 @@ func (d *demo) watch(ctx context.Context, cfg *config.Config) error {
 			return errors.New("not everything arrived in time: " + line)
 		}
 	}
+}
+
+// Moments between the start of the collecting process and its kill, when it is
+// killed many times: some before it has done anything, some in full flow.
+const (
+	killSoonest = 15 * time.Millisecond
+	killLatest  = 250 * time.Millisecond
+)
+
+// killing kills the collecting process and starts it again, kills times,
+// before the run proper.
+func (d *demo) killing(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(d.seed, 9))
+	for n := range d.kills {
+		if !pause(ctx, killSoonest+time.Duration(rng.Int64N(int64(killLatest-killSoonest)))) {
+			return ctx.Err()
+		}
+		if err := d.kill(); err != nil {
+			return err
+		}
+		if err := d.begin(); err != nil {
+			return err
+		}
+		if (n+1)%max(d.kills/10, 1) == 0 {
+			d.say("%5d kills", n+1)
+		}
+	}
+	return nil
 }
 
 // show prints the line of progress: over itself on a terminal.
@@ -318,30 +371,12 @@ func (d *demo) progress(ctx context.Context, api admin.API) (line string, settle
 	return line, settled
 }
 
-// judge has the oracle compare what was shown with what arrived.
+// judge prints what the oracle says, and ends with a finding if it is not
+// good.
 func (d *demo) judge(ctx context.Context, cfg *config.Config) error {
-	d.stage.lab.End()
-	if err := d.stage.splunk.Settle(); err != nil {
-		return err
-	}
-	export := filepath.Join(d.dir, "ledger.ndjson")
-	if err := exportTo(ctx, cfg, export); err != nil {
-		return err
-	}
-	files, err := oracle.Glob(filepath.Join(d.dir, "out", "*", "*.ndjson"))
+	v, err := d.verdict(ctx, cfg)
 	if err != nil {
 		return err
-	}
-	v, err := oracle.Judge(oracle.Input{
-		Truth: oracle.Files(filepath.Join(d.dir, "truth.ndjson")),
-		Sinks: []oracle.Place{
-			{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(export)},
-			{Name: "archive", Kind: oracle.KindFile, Logs: files},
-			{Name: "soc", Kind: oracle.KindHEC, Logs: oracle.Files(filepath.Join(d.dir, "splunk.ndjson"))},
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("judge: %w", err)
 	}
 	if d.json {
 		if err := printJSON(d.out, v); err != nil {
@@ -354,6 +389,35 @@ func (d *demo) judge(ctx context.Context, cfg *config.Config) error {
 		return errFinding
 	}
 	return nil
+}
+
+// verdict has the oracle compare what was shown with what arrived. The
+// collecting process must have ended.
+func (d *demo) verdict(ctx context.Context, cfg *config.Config) (*oracle.Verdict, error) {
+	d.stage.lab.End()
+	if err := d.stage.splunk.Settle(); err != nil {
+		return nil, err
+	}
+	export := filepath.Join(d.dir, "ledger.ndjson")
+	if err := exportTo(ctx, cfg, export); err != nil {
+		return nil, err
+	}
+	files, err := oracle.Glob(filepath.Join(d.dir, "out", "*", "*.ndjson"))
+	if err != nil {
+		return nil, err
+	}
+	v, err := oracle.Judge(oracle.Input{
+		Truth: oracle.Files(filepath.Join(d.dir, "truth.ndjson")),
+		Sinks: []oracle.Place{
+			{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(export)},
+			{Name: "archive", Kind: oracle.KindFile, Logs: files},
+			{Name: "soc", Kind: oracle.KindHEC, Logs: oracle.Files(filepath.Join(d.dir, "splunk.ndjson"))},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("judge: %w", err)
+	}
+	return v, nil
 }
 
 // exportTo writes the ledger's export to a file.

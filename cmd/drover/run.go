@@ -88,7 +88,7 @@ func (a *app) run(ctx context.Context) (err error) {
 	}
 	local := a.local()
 	local.Started, local.Whole = time.Now(), col.Whole
-	a.log.Info("drover runs", "version", version(), "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
+	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,
 		"deliver": del.Run,
