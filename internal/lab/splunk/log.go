@@ -40,6 +40,7 @@ func (m *memory) add(e Event, limit int) {
 func (x *exchange) settle(answer reply, sent bool) {
 	r := x.r
 	var lines []byte
+	done := r.opt.Now()
 	told := 0
 	if sent && (answer.success() || answer.invalid != none) {
 		told = x.batch.told
@@ -48,12 +49,12 @@ func (x *exchange) settle(answer reply, sent bool) {
 		e := &x.batch.events[i]
 		e.Answered = i < told
 		if r.opt.Log != nil {
-			lines = appendEvent(lines, e, x.at)
+			lines = appendEvent(lines, e, x.at, done)
 		}
 	}
 	if r.opt.Log != nil {
 		for _, s := range x.told {
-			lines = fmt.Appendf(lines, `{"t":"ack","at":%q,"n":%d,"token_name":%s,"channel":%q,"ack":%d,"answered":%t}`+"\n", stamp(x.at), s.request, quote(x.tokenName()), x.channel, s.id, sent && answer.status == 200 && !x.bentPage())
+			lines = fmt.Appendf(lines, `{"t":"ack","at":%q,"n":%d,"token_name":%s,"channel":%q,"ack":%d,"answered":%t}`+"\n", stamp(done), s.request, quote(x.tokenName()), x.channel, s.id, sent && answer.status == 200 && !x.bentPage())
 		}
 		fault := ""
 		if x.fault != nil {
@@ -103,10 +104,14 @@ func (x *exchange) bentPage() bool {
 
 // appendEvent appends the log line of an event. A value that cannot stand on
 // one line as it came (it holds a line end, or is not UTF-8) stands as
-// "event_base64" instead of "event".
-func appendEvent(b []byte, e *Event, at time.Time) []byte {
+// "event_base64" instead of "event". "done" is when the fate of the answer was
+// known, if that was later than the arrival.
+func appendEvent(b []byte, e *Event, at, done time.Time) []byte {
 	b = fmt.Appendf(b, `{"t":"event","at":%q,"n":%d,"i":%d,"token_name":%s,"channel":%q,"host":%s,"source":%s,"sourcetype":%s,"index":%s,"time":%q`,
 		stamp(at), e.Request, e.Index, quote(e.TokenName), e.Channel, quote(e.Host), quote(e.Source), quote(e.Sourcetype), quote(e.IndexName), e.Time)
+	if done.After(at) {
+		b = fmt.Appendf(b, `,"done":%q`, stamp(done))
+	}
 	if e.Fields != nil {
 		var flat bytes.Buffer
 		if json.Compact(&flat, e.Fields) == nil && utf8.Valid(flat.Bytes()) {

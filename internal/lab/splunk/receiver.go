@@ -2,6 +2,7 @@ package splunk
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -103,6 +104,12 @@ func New(opt Options) (*Receiver, error) {
 		}
 	}
 	r.opt.Tokens = nil // values are held hashed only
+	if opt.Log != nil {
+		// Request numbers begin anew with each start.
+		if _, err := fmt.Fprintf(opt.Log, `{"t":"start","at":%q}`+"\n", stamp(opt.Now())); err != nil {
+			return nil, fmt.Errorf("write receiver log: %w", err)
+		}
+	}
 	return r, nil
 }
 

@@ -311,7 +311,8 @@ func TestTheLogHoldsWhatCameInAndWhatWasSaid(t *testing.T) {
 	post(t, r, "/services/collector", "plain-value", `{"event":{"a": 1 , "b":"<é>"},"time":1.5,"host":"h","source":"s","sourcetype":"st","fields":{"k":["v"]}}`+
 		`{"event":"x","colour":1}`)
 	post(t, r, "/services/collector", "plain-value", "{\"event\":{\n\"a\":2}}{\"event\":\"\"}")
-	want := `{"t":"event","at":"2026-03-02T08:00:00.0000005Z","n":1,"i":0,"token_name":"plain","channel":"","host":"h","source":"s","sourcetype":"st","index":"main","time":"1.5","fields":{"k":["v"]},"kept":true,"answered":true,"event":{"a": 1 , "b":"<é>"}}
+	want := `{"t":"start","at":"2026-03-02T08:00:00.0000005Z"}
+{"t":"event","at":"2026-03-02T08:00:00.0000005Z","n":1,"i":0,"token_name":"plain","channel":"","host":"h","source":"s","sourcetype":"st","index":"main","time":"1.5","fields":{"k":["v"]},"kept":true,"answered":true,"event":{"a": 1 , "b":"<é>"}}
 {"t":"event","at":"2026-03-02T08:00:00.0000005Z","n":1,"i":1,"token_name":"plain","channel":"","host":"","source":"","sourcetype":"","index":"main","time":"","kept":false,"answered":true,"event":"x"}
 {"t":"request","at":"2026-03-02T08:00:00.0000005Z","n":1,"path":"events","status":200,"code":0,"events":2,"bytes":129,"fault":"","answered":true}
 {"t":"event","at":"2026-03-02T08:00:00.0000005Z","n":2,"i":0,"token_name":"plain","channel":"","host":"","source":"","sourcetype":"","index":"main","time":"","kept":true,"answered":true,"event_base64":"ewoiYSI6Mn0="}
