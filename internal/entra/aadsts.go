@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"maps"
 	"slices"
 
 	"drover"
@@ -11,70 +12,78 @@ type Class string
 
 // The classes.
 const (
-	Wait          Class = "wait"          // passes by itself
-	SignIn        Class = "sign in again" // a person's grant has ended
-	Credential    Class = "credential"    // secret, certificate or assertion
-	Consent       Class = "consent"       // the customer has not agreed
-	Policy        Class = "policy"        // the customer's rules refuse us
-	TenantGone    Class = "tenant gone"   // unknown, withdrawn or elsewhere
-	NoPrincipal   Class = "no service principal yet"
-	Federation    Class = "federation"    // a federated credential does not match
-	Configuration Class = "configuration" // our request or registration is wrong
-	NotLicensed   Class = "not licensed"  // the customer lacks the service
+	Wait          Class = "wait"                 // Entra slows us down
+	Passing       Class = "transient"            // a fault that passes by itself
+	SignIn        Class = "sign in again"        // a person's grant has ended
+	Credential    Class = "credential"           // secret, certificate or assertion
+	Consent       Class = "consent"              // the customer has not agreed
+	Policy        Class = "policy"               // the customer's rules refuse us
+	TenantGone    Class = "tenant gone"          // unknown, withdrawn or elsewhere
+	NoPrincipal   Class = "no service principal" // the app is not in the tenant, or not yet
+	Federation    Class = "federation"           // a federated credential does not match
+	Configuration Class = "configuration"        // our request or registration is wrong
+	NotLicensed   Class = "not licensed"         // the customer lacks the service
 )
 
 // Remedy is what a code means and what to do.
 type Remedy struct {
 	Class Class
 	Kind  drover.Kind
-	App   bool // it concerns the app registration, so every tenant at once
-	Do    string
+	App   bool   // it concerns the app registration, so every tenant at once
+	Do    string // in an operator's words
 }
 
-// groups is the table of reference entra-oauth §8, codes of one remedy
-// together.
+// groups is the table of reference entra-oauth §8, with the codes of
+// mssp-onboarding §6, of the device flow (§3) and of partner-gdap §1.6; codes
+// of one remedy stand together.
 var groups = []struct {
 	Remedy
 	codes []int
 }{
-	{Remedy{Credential, drover.Denied, true, "the client secret is wrong: paste the secret's value, not its ID, into the app's secret file"}, []int{7000215, 70002}},
+	{Remedy{Credential, drover.Denied, true, "the client secret is wrong: put the secret's value, not its ID, into the app's secret file"}, []int{7000215}},
+	{Remedy{Credential, drover.Denied, false, "the credentials do not match: put the secret's value, not its ID, into the app's secret file"}, []int{70002}},
 	{Remedy{Credential, drover.Denied, true, "the client secret has expired: make a new one in the app registration, or better a certificate, and put it into the app's secret file"}, []int{7000222}},
-	{Remedy{Credential, drover.Denied, true, "the certificate is not registered for this app, has expired, or the key file is another one's"}, []int{700027, 700030, 50012}},
-	{Remedy{Credential, drover.Denied, true, "no secret or assertion reached Entra: check the app's credential in the config"}, []int{7000218, 7000216}},
-	{Remedy{Credential, drover.Denied, true, "the app is registered as a public client: allow confidential use, or drop its secret"}, []int{700025}},
-	{Remedy{Credential, drover.Transient, true, "the assertion is outside of its time: check this machine's clock (NTP)"}, []int{700024}},
-	{Remedy{Federation, drover.Transient, true, "no federated credential matches: compare issuer, subject (letter case!) and audience; after creating one, wait some minutes"}, []int{70021, 700211, 700213, 7002137, 7002138}},
-	{Remedy{Federation, drover.Denied, true, "the home tenant's policy wants a further claim in the federated token"}, []int{7002381}},
-	{Remedy{NoPrincipal, drover.Denied, false, "the app is not in this tenant: the customer's admin must consent (some minutes may pass until it shows)"}, []int{7000229}},
+	{Remedy{Credential, drover.Denied, true, "the certificate is not registered for this app, has expired, or the key file belongs to another one"}, []int{700027, 700030}},
+	{Remedy{Credential, drover.Denied, true, "the client secret or certificate is not accepted: is it registered for this app, and has it expired?"}, []int{50012}},
+	{Remedy{Credential, drover.Denied, true, "no secret or assertion reached Entra: name the app's secret or certificate in the config"}, []int{7000218, 7000216}},
+	{Remedy{Credential, drover.Denied, true, "the app is registered as a public client: allow confidential use in its registration, or remove its secret from the config"}, []int{700025}},
+	{Remedy{Credential, drover.Transient, true, "the signed assertion lies outside of its time: check this machine's clock (NTP)"}, []int{700024}},
+	{Remedy{Credential, drover.Denied, false, "the assertion is not accepted: check this machine's clock and the cloud's authority"}, []int{50027, 50013, 500133}},
+	{Remedy{Federation, drover.Transient, true, "no federated credential matches: compare issuer, subject (letter case!) and audience; after making one, some minutes pass"}, []int{70021, 700211, 700213, 7002137, 7002138}},
+	{Remedy{Federation, drover.Denied, true, "the home tenant's policy wants something else in the federated token"}, []int{7002381, 700229}},
+	{Remedy{NoPrincipal, drover.Denied, false, "the app is not in this tenant: the customer's admin must consent; some minutes may pass until it shows"}, []int{7000229}},
 	{Remedy{NoPrincipal, drover.Denied, false, "the app is unknown in this tenant: check the tenant ID, or have the customer's admin consent"}, []int{700016, 700011}},
-	{Remedy{Policy, drover.Denied, true, "the app has been disabled: ask the tenant that owns it; it may be a security measure"}, []int{7000112, 70001}},
-	{Remedy{Policy, drover.Transient, false, "the app cannot be used in this tenant at this time: ask its admin if it stays so"}, []int{1000031}},
-	{Remedy{Configuration, drover.Denied, true, "the app is registered for one tenant only: set its audience to multiple organisations"}, []int{50194}},
-	{Remedy{Consent, drover.Denied, false, "the customer's admin must consent to the app's permissions"}, []int{65001, 65004, 90094, 90095}},
-	{Remedy{NotLicensed, drover.Denied, false, "the customer has no Defender, or has never opened its portal"}, []int{650052}},
-	{Remedy{NotLicensed, drover.Denied, false, "the service is disabled at the customer: a subscription lapsed, or an admin switched it off"}, []int{500014}},
+	{Remedy{NoPrincipal, drover.Transient, false, "the app's service principal is not ready in this tenant yet; if it stays so, have the customer's admin consent again"}, []int{650051}},
+	{Remedy{Policy, drover.Denied, true, "the app has been disabled: ask the admin of the tenant that owns it, or of the customer's; it may be a security measure"}, []int{7000112, 70001}},
+	{Remedy{Policy, drover.Transient, false, "the app cannot be used in this tenant at this time: if it stays so, ask its admin"}, []int{1000031}},
+	{Remedy{Configuration, drover.Denied, true, "the app is registered for one tenant only: set its audience to multiple organizations"}, []int{50194}},
+	{Remedy{Consent, drover.Denied, false, "the customer's admin must consent to the app's permissions; send the consent link to an admin"}, []int{65001, 65004, 90094, 90095}},
+	{Remedy{Consent, drover.Denied, false, "the app is not consented for delegated administration in this tenant: have it consented there"}, []int{90099}},
+	{Remedy{NotLicensed, drover.Denied, false, "the customer has no licence for the service, or has never opened the Defender portal"}, []int{650052}},
+	{Remedy{NotLicensed, drover.Denied, false, "the service is disabled at the customer: a subscription lapsed, or an admin switched it off; our credential is fine"}, []int{500014}},
 	{Remedy{Configuration, drover.Denied, true, "the permission is not in the app's registration: add it, then have the customers consent again"}, []int{650056, 650057, 65005}},
-	{Remedy{Configuration, drover.Denied, false, "the API is unknown in this tenant: wrong cloud, or the product has not been set up there"}, []int{500011, 50001, 650054}},
+	{Remedy{Configuration, drover.Denied, false, "the API is unknown in this tenant: the wrong cloud, or the product has not been set up there"}, []int{500011, 50001, 650054}},
 	{Remedy{Configuration, drover.Denied, false, "the scope is not accepted: check the cloud's resource in the config"}, []int{70011, 1002012, 700022, 901002, 28002, 28003}},
-	{Remedy{Configuration, drover.Denied, false, "the request needs the tenant's own ID"}, []int{9001023, 900023}},
+	{Remedy{Configuration, drover.Denied, false, "the request needs the tenant's own ID: check it in the list of tenants"}, []int{9001023, 900023}},
 	{Remedy{TenantGone, drover.Denied, false, "there is no such tenant in this cloud: a typo, a deleted tenant, or the wrong cloud"}, []int{90002}},
-	{Remedy{TenantGone, drover.Denied, false, "the tenant has been withdrawn or blocked: has the customer left?"}, []int{5000224, 5000225}},
+	{Remedy{TenantGone, drover.Denied, false, "the tenant has been withdrawn, or blocked for inactivity: has the customer left?"}, []int{5000224, 5000225}},
 	{Remedy{TenantGone, drover.Denied, false, "the tenant is in another national cloud: register the app there and set the tenant's cloud"}, []int{90038, 900382, 900432, 900439}},
 	{Remedy{Configuration, drover.Denied, true, "the redirect URI is not the registered one, byte for byte"}, []int{50011, 900971, 70004}},
-	{Remedy{SignIn, drover.Denied, false, "the sign-in code was used or has expired: start the sign-in again"}, []int{54005, 501481, 700005}},
-	{Remedy{SignIn, drover.Denied, false, "the delegated sign-in has ended: sign in again, or better use application permissions"}, []int{70008, 700082, 700084, 50173, 50089, 50132, 50133, 70043, 70000}},
-	{Remedy{SignIn, drover.Denied, false, "multi-factor authentication is asked for: sign in again, or better use application permissions"}, []int{50076, 50079, 50074, 50078}},
-	{Remedy{Policy, drover.Denied, false, "the customer's Conditional Access refuses: its admin must allow the app, or the address it comes from"}, []int{53003, 53000, 530032, 53011, 50131, 50158}},
+	{Remedy{SignIn, drover.Denied, false, "the sign-in code was used, has expired or belongs to another sign-in: start the sign-in again"}, []int{54005, 501481, 700005, 70018, 70019, 70020, 90120, 50134}},
+	{Remedy{Passing, drover.Transient, false, "the sign-in on the other device is still open"}, []int{70016}},
+	{Remedy{SignIn, drover.Denied, false, "the delegated sign-in has ended: sign in again, or better use application permissions"}, []int{70008, 700082, 700084, 50173, 50089, 50132, 50133, 70043, 70000, 700003}},
+	{Remedy{SignIn, drover.Denied, false, "multi-factor authentication is asked for: sign in again, or better use application permissions"}, []int{50076, 50079, 50074, 50078, 50177}},
+	{Remedy{Policy, drover.Denied, false, "the customer's Conditional Access refuses: its admin must allow the app, or the address it comes from"}, []int{53003, 53000, 530003, 530032, 53011, 50131, 50158}},
 	{Remedy{Policy, drover.Denied, false, "the customer wants users and apps assigned: assign ours under Enterprise applications"}, []int{50105}},
-	{Remedy{SignIn, drover.Denied, false, "the user is not in that tenant: invite the account as a guest, or check the tenant"}, []int{50020, 50034, 51004, 50014, 16003, 90072}},
-	{Remedy{Policy, drover.Denied, false, "a cross-tenant policy refuses: the tenant named must allow it"}, []int{500212, 500213}},
-	{Remedy{SignIn, drover.Denied, false, "the account is disabled, or its password has expired"}, []int{50057, 50055, 530034}},
+	{Remedy{SignIn, drover.Denied, false, "the user is not known in that tenant: invite the account as a guest, renew the partner relationship, or check the tenant"}, []int{50020, 50034, 51004, 50014, 16003, 90072}},
+	{Remedy{Policy, drover.Denied, false, "a cross-tenant policy refuses: the tenant named in it must allow it"}, []int{500212, 500213}},
+	{Remedy{SignIn, drover.Denied, false, "the account is disabled, or its password has expired: ask the owner of the service account"}, []int{50057, 50055}},
+	{Remedy{Policy, drover.Denied, false, "delegated administration is blocked for risk in the home tenant: ask its security team"}, []int{530034}},
 	{Remedy{SignIn, drover.Transient, false, "the account is locked, or its address is blocked for now"}, []int{50053}},
-	{Remedy{Consent, drover.Denied, false, "the app is not consented for delegated administration in this tenant"}, []int{90099}},
-	{Remedy{Wait, drover.Throttled, true, "Entra is asked for the same token too often: the cause is a token cache that does not work; drover waits five minutes"}, []int{50196}},
-	{Remedy{Wait, drover.Throttled, false, "Entra slows the tenant down; drover waits"}, []int{90055}},
-	{Remedy{Wait, drover.Transient, false, "Entra has a passing fault"}, []int{50033, 90006, 90024, 90033, 90090, 90012, 50087, 50000, 90036}},
-	{Remedy{Credential, drover.Denied, false, "the assertion is not accepted: check this machine's clock and the cloud's authority"}, []int{50027, 50013, 500133}},
+	{Remedy{Wait, drover.Throttled, true, "Entra is asked for one token too often: another program may be using the same app; drover waits"}, []int{50196}},
+	{Remedy{Wait, drover.Throttled, true, "Entra slows the app down; drover waits"}, []int{90055}},
+	{Remedy{Passing, drover.Transient, false, "Entra has a passing fault"}, []int{50033, 90006, 90024, 90033, 90090, 90012, 50087}},
+	{Remedy{Passing, drover.Transient, false, "Entra has a fault; if it stays, open a ticket with Microsoft and name the trace ID"}, []int{50000, 90036}},
 	{Remedy{Configuration, drover.Denied, false, "the request was refused as malformed: does a proxy change it?"}, []int{90014, 900144, 9002313, 900561}},
 }
 
@@ -88,36 +97,35 @@ var table = func() map[int]Remedy {
 	return t
 }()
 
+// vague codes stand in front of a second one that says more.
+var vague = []int{70002, 70000, 50000}
+
 // Explain returns what an AADSTS code means, false if it is not in the table.
 func Explain(code int) (Remedy, bool) {
 	r, ok := table[code]
 	return r, ok
 }
 
-// Codes lists the codes of the table.
-func Codes() []int {
-	var codes []int
-	for _, g := range groups {
-		codes = append(codes, g.codes...)
-	}
-	slices.Sort(codes)
-	return codes
-}
+// Codes lists the codes of the table in order.
+func Codes() []int { return slices.Sorted(maps.Keys(table)) }
 
-// byError is what the error word says when no number is known (reference
+// lookUp is for a person who meets a code that drover does not know.
+const lookUp = "Entra refused for a reason that drover does not know; look the code up at https://login.microsoftonline.com/error"
+
+// byWord is what the error word says when no number is known (reference
 // entra-oauth §8).
-func byError(word string) Remedy {
+func byWord(word string) Remedy {
 	switch word {
 	case "temporarily_unavailable", "server_error":
-		return Remedy{Wait, drover.Transient, false, "Entra has a passing fault"}
+		return Remedy{Passing, drover.Transient, false, "Entra has a passing fault"}
 	case "invalid_client":
 		return Remedy{Credential, drover.Denied, false, "Entra does not accept the app's credential"}
 	case "unauthorized_client":
-		return Remedy{NoPrincipal, drover.Denied, false, "the app may not be used in this tenant"}
+		return Remedy{NoPrincipal, drover.Denied, false, "the app may not be used in this tenant: has the customer's admin consented?"}
 	case "invalid_grant", "interaction_required", "login_required":
 		return Remedy{SignIn, drover.Denied, false, "somebody must sign in again"}
 	case "consent_required":
-		return Remedy{Consent, drover.Denied, false, "the customer's admin must consent"}
+		return Remedy{Consent, drover.Denied, false, "the customer's admin must consent to the app's permissions"}
 	}
-	return Remedy{Configuration, drover.Denied, false, "Entra refused; look the code up at https://login.microsoftonline.com/error"}
+	return Remedy{Configuration, drover.Denied, false, lookUp}
 }
