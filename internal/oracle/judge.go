@@ -174,6 +174,9 @@ func (j *judge) checkDealt() {
 	}
 	for x, s := range missing {
 		source, id, _ := strings.Cut(x.item, "\x00")
+		if id == string(s[:]) {
+			id = ""
+		}
 		j.find(NotShown, j.m.tenants[x.tenant].id, "", Example{Source: source, AlertID: id, Rev: -1, SHA256: hex.EncodeToString(s[:]), Detail: x.kind + " row; the hash is cut"})
 	}
 }

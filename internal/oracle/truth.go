@@ -224,6 +224,9 @@ func (j *judge) takeSpecial(x *truthLine, at tick) {
 		return
 	}
 	s := special{tenant: t, kind: x.kind, item: x.source + "\x00" + x.id}
+	if x.id == "" {
+		s.item += string(x.sum[:]) // nothing but its bytes tells it from others
+	}
 	if !slices.Contains(m.specials[x.sum], s) {
 		m.specials[x.sum] = append(m.specials[x.sum], s)
 	}

@@ -3,6 +3,10 @@ package plant
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"drover/internal/oracle"
@@ -83,6 +87,19 @@ func TestTheOracleNamesEachPlantedBug(t *testing.T) {
 	for _, promise := range []int{0, 1, 2, 3, 4, 6} {
 		if byPromise[promise] < 3 {
 			t.Errorf("promise %d has %d planted bugs, want at least 3", promise, byPromise[promise])
+		}
+	}
+}
+
+func TestThePageListsEachPlantedBug(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "oracle.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := strings.Split(string(b), "\n")
+	for _, p := range Plants() {
+		if !slices.Contains(listed, "- "+p.Name) {
+			t.Errorf("docs/oracle.md does not list %q", p.Name)
 		}
 	}
 }
