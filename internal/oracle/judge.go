@@ -116,6 +116,8 @@ func (j *judge) count() []int {
 				case p.revs[i]&swallowed != 0:
 					a.Swallowed++
 					ex.Detail = "the receiver said that it had taken it"
+				case rv.flags&served == 0:
+					ex.Detail = "the newest at the end, and no whole answer showed it"
 				case rv.flags&newest != 0:
 					ex.Detail = "the newest at the end"
 				}

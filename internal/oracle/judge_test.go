@@ -178,7 +178,7 @@ func TestTheNewestAtTheEndIsOwedThoughNoAnswerShowedIt(t *testing.T) {
 	b.end(1)
 	b.file = append(b.file, b.record(0))
 	v := b.judge(t, "file")
-	if lost := v.Found(Lost); len(lost) != 1 || lost[0].Examples[0].Rev != 1 || lost[0].Examples[0].Detail != "the newest at the end" || lost[0].Customer != "contoso" {
+	if lost := v.Found(Lost); len(lost) != 1 || lost[0].Examples[0].Rev != 1 || lost[0].Examples[0].Detail != "the newest at the end, and no whole answer showed it" || lost[0].Customer != "contoso" {
 		t.Errorf("got %+v", v.Findings)
 	}
 }
