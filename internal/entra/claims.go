@@ -88,8 +88,8 @@ func (r request) isAudience(list []string) bool {
 			return true
 		}
 		// A custom cloud may issue Microsoft's own audience.
-		_, known := Clouds()[r.cloud.Name]
-		return r.source == drover.GraphAlerts && (aud == graphAppID || !known && strings.EqualFold(aud, Clouds()[DefaultCloud].Graph))
+		_, known := BuiltIn()[r.cloud.Name]
+		return r.source == drover.GraphAlerts && (aud == graphAppID || !known && strings.EqualFold(aud, BuiltIn()[DefaultCloud].Graph))
 	})
 }
 

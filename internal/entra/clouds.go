@@ -48,14 +48,14 @@ const siemResource = "https://graph.windows.net"
 // DefaultCloud is the cloud of a tenant that names none.
 const DefaultCloud = "worldwide"
 
-// Clouds returns the built-in clouds by name: worldwide, gcc, gcc-high, dod and
-// china. Every call returns tables of its own.
-func Clouds() map[string]Cloud {
+// BuiltIn returns the built-in clouds by name: worldwide, gcc, gcc-high, dod and
+// china. Every call returns a table of its own.
+func BuiltIn() Clouds {
 	const (
 		public = "https://login.microsoftonline.com"
 		gov    = "https://login.microsoftonline.us"
 	)
-	m := make(map[string]Cloud)
+	m := make(Clouds)
 	for _, c := range []Cloud{
 		{Name: DefaultCloud, Authority: public, Graph: "https://graph.microsoft.com", SIEM: map[string]string{
 			"eu": "https://wdatp-alertexporter-eu.windows.com",
@@ -74,14 +74,14 @@ func Clouds() map[string]Cloud {
 	return m
 }
 
-// Table is the clouds that an installation knows: the built-in ones and those
-// of its config.
-type Table map[string]Cloud
+// Clouds is the table of clouds that an installation knows: the built-in ones
+// and those of its config.
+type Clouds map[string]Cloud
 
-// NewTable adds custom clouds to the built-in ones. A custom cloud cannot take
+// NewClouds adds custom clouds to the built-in ones. A custom cloud cannot take
 // a built-in one's name: what is meant for Microsoft goes to Microsoft.
-func NewTable(custom ...Cloud) (Table, error) {
-	all := Table(Clouds())
+func NewClouds(custom ...Cloud) (Clouds, error) {
+	all := BuiltIn()
 	for _, c := range custom {
 		if _, taken := all[c.Name]; taken {
 			return nil, fmt.Errorf("a cloud cannot be named %s: that one exists already", c.Name)
@@ -117,10 +117,10 @@ func checkHost(s *string) error {
 }
 
 // Names lists the clouds by name.
-func (t Table) Names() []string { return slices.Sorted(maps.Keys(t)) }
+func (t Clouds) Names() []string { return slices.Sorted(maps.Keys(t)) }
 
 // Of returns a tenant's cloud.
-func (t Table) Of(tenant drover.Tenant) (Cloud, error) {
+func (t Clouds) Of(tenant drover.Tenant) (Cloud, error) {
 	name := tenant.Cloud
 	if name == "" {
 		name = DefaultCloud

@@ -15,16 +15,16 @@ func TestEveryCloudHasItsOwnHosts(t *testing.T) {
 		"dod":       {"https://login.microsoftonline.us", "https://dod-graph.microsoft.us"},
 		"china":     {"https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn"},
 	} {
-		c := Clouds()[name]
+		c := BuiltIn()[name]
 		if c.Name != name || c.Authority != want[0] || c.Graph != want[1] || c.Resource(drover.GraphAlerts) != want[1] || c.Resource(drover.SIEMDetections) != "https://graph.windows.net" || c.AllowPrivate {
 			t.Errorf("%s: got %+v", name, c)
 		}
 	}
-	if len(Clouds()) != 5 {
-		t.Errorf("%d clouds", len(Clouds()))
+	if len(BuiltIn()) != 5 {
+		t.Errorf("%d clouds", len(BuiltIn()))
 	}
-	Clouds()["worldwide"].SIEM["eu"] = "https://evil.example"
-	if Clouds()["worldwide"].SIEM["eu"] != "https://wdatp-alertexporter-eu.windows.com" {
+	BuiltIn()["worldwide"].SIEM["eu"] = "https://evil.example"
+	if BuiltIn()["worldwide"].SIEM["eu"] != "https://wdatp-alertexporter-eu.windows.com" {
 		t.Error("the built-in table can be changed")
 	}
 }
@@ -46,7 +46,7 @@ func TestASourcesHostGoesByCloudAndRegion(t *testing.T) {
 		{"china", drover.GraphAlerts, "", ""},
 		{"china", drover.SIEMDetections, "", ""},
 	} {
-		got, err := Clouds()[tt.cloud].Host(tt.source, tt.region)
+		got, err := BuiltIn()[tt.cloud].Host(tt.source, tt.region)
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%s %s %q: got %q, %v", tt.cloud, tt.source, tt.region, got, err)
 		}
@@ -55,7 +55,7 @@ func TestASourcesHostGoesByCloudAndRegion(t *testing.T) {
 
 func TestACustomCloudIsCheckedAndNeverStandsForABuiltInOne(t *testing.T) {
 	good := Cloud{Name: "lab", Authority: "https://login.lab.test/", Graph: "https://127.0.0.1:8443", SIEM: map[string]string{"eu": "https://siem.lab.test/"}}
-	table, err := NewTable(good)
+	table, err := NewClouds(good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func TestACustomCloudIsCheckedAndNeverStandsForABuiltInOne(t *testing.T) {
 	} {
 		c := good
 		change(&c)
-		if _, err := NewTable(c); err == nil {
+		if _, err := NewClouds(c); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := NewTable(good, good); err == nil {
+	if _, err := NewClouds(good, good); err == nil {
 		t.Error("one name twice: taken")
 	}
 }

@@ -100,19 +100,19 @@ func withSecret() App {
 	return App{Name: "default", ClientID: clientID, Secret: func() (drover.Secret, error) { return drover.NewSecret(canary + "~secret"), nil }}
 }
 
-func tokensOf(a HTTP, store Store, apps ...App) *Tokens {
+func tokensOf(a Doer, store RefreshStore, apps ...App) *Tokens {
 	if len(apps) == 0 {
 		apps = []App{withSecret()}
 	}
-	table, _ := NewTable()
+	table, _ := NewClouds()
 	byName := make(map[string]App)
 	for _, app := range apps {
 		byName[app.Name] = app
 	}
-	return New(Options{HTTP: func(Cloud) HTTP { return a }, Clouds: table, Apps: byName, Store: store})
+	return New(Options{HTTP: func(Cloud) Doer { return a }, Clouds: table, Apps: byName, Refresh: store})
 }
 
-// memory is a Store.
+// memory is a RefreshStore.
 type memory struct {
 	mu     sync.Mutex
 	now    Refresh

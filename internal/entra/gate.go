@@ -32,6 +32,8 @@ const (
 	maxRow  = 5 * time.Second        // longer rows are told to come back
 	spread  = 10 * time.Second       // of those who wait for the end of a pause
 
+	carefulFor = 5 * time.Minute // after a pause none go at once
+
 	firstProbe = time.Minute
 	lastProbe  = time.Hour
 
@@ -61,8 +63,12 @@ func (g *gate) turn(tenant drover.TenantID, finger [sha256.Size]byte) (time.Dura
 		}
 		g.retry = now.Add(callTimeout) // this one is the probe
 	}
-	if quiet := now.Add(-(atOnce - 1) * spacing); g.next.Before(quiet) {
-		g.next = quiet
+	free := now
+	if now.Sub(g.until) > carefulFor {
+		free = now.Add(-(atOnce - 1) * spacing)
+	}
+	if g.next.Before(free) {
+		g.next = free
 	}
 	wait := max(g.next.Sub(now), 0)
 	if wait > maxRow {

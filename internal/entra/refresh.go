@@ -10,7 +10,7 @@ import (
 	"drover"
 )
 
-// Refresh is a tenant's delegated refresh token as a Store keeps it.
+// Refresh is a tenant's delegated refresh token as a RefreshStore keeps it.
 type Refresh struct {
 	Token    drover.Secret
 	Previous drover.Secret // until Token has worked once
@@ -20,8 +20,8 @@ type Refresh struct {
 // ErrConflict is what Save returns when the version has changed since Load.
 var ErrConflict = errors.New("the refresh token was changed by someone else in the meantime")
 
-// Store keeps refresh tokens. Both calls may block; both may be called twice.
-type Store interface {
+// RefreshStore keeps refresh tokens. Both calls may block; both may be called twice.
+type RefreshStore interface {
 	// Load returns ok false if the tenant has none: then it is read with the
 	// app's own permissions.
 	Load(ctx context.Context, t drover.Tenant) (r Refresh, ok bool, err error)
@@ -42,14 +42,14 @@ type renewal struct {
 // it is saved before it is handed out (reference faults T03); ok is false if
 // the tenant has no refresh token.
 func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err error) {
-	if k.opt.Store == nil {
+	if k.opt.Refresh == nil {
 		return grant{}, false, nil
 	}
 	w := k.renewal(r)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.unsaved != nil {
-		switch err := k.opt.Store.Save(ctx, r.tenant, *w.unsaved); {
+		switch err := k.opt.Refresh.Save(ctx, r.tenant, *w.unsaved); {
 		case err == nil, errors.Is(err, ErrConflict):
 			w.unsaved = nil
 		default:
@@ -95,7 +95,7 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 	if next.Token.Equal(saved.Token) && next.Previous.Equal(saved.Previous) {
 		return g, true, nil
 	}
-	switch err := k.opt.Store.Save(ctx, r.tenant, next); {
+	switch err := k.opt.Refresh.Save(ctx, r.tenant, next); {
 	case errors.Is(err, ErrConflict):
 		// Somebody else renewed at the same time and was first; theirs stays,
 		// and is read at the next renewal. Our access token works beside it.
@@ -107,7 +107,7 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 }
 
 func (k *Tokens) load(ctx context.Context, r request) (Refresh, bool, error) {
-	saved, ok, err := k.opt.Store.Load(ctx, r.tenant)
+	saved, ok, err := k.opt.Refresh.Load(ctx, r.tenant)
 	if err != nil {
 		return saved, ok, fmt.Errorf("load the refresh token: %w", err)
 	}

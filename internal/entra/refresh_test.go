@@ -128,7 +128,7 @@ func TestThePreviousRefreshTokenIsTriedOnce(t *testing.T) {
 		// Both dead: one call per probe from then on.
 		good1 = false
 		m.now = Refresh{Token: drover.NewSecret("lost"), Previous: drover.NewSecret("previous"), Version: 9}
-		k.Forget(tenant(tenantA))
+		k.Forget(tenantA)
 		before := a.count()
 		begin := time.Now()
 		for time.Since(begin) < 10*time.Hour {

@@ -15,17 +15,18 @@ import (
 	"drover"
 )
 
-// HTTP makes clients that are held to one origin; *httpx.Client is the one used.
-type HTTP interface {
+// Doer makes token requests: its clients are held to one origin. *httpx.Client
+// is the one used.
+type Doer interface {
 	HTTPClient(origin string, maxBody int64) *http.Client
 }
 
 // Options of Tokens. HTTP, Clouds and Apps are required.
 type Options struct {
-	HTTP   func(Cloud) HTTP // for a cloud's authority
-	Clouds Table
-	Apps   map[string]App // by the name that tenants carry
-	Store  Store          // nil: no tenant is read with delegated tokens
+	HTTP    func(Cloud) Doer // for a cloud's authority
+	Clouds  Clouds
+	Apps    map[string]App // by the name that tenants carry
+	Refresh RefreshStore   // nil: no tenant is read with delegated tokens
 }
 
 // Tokens gets and keeps access tokens. Safe for concurrent use.
@@ -140,18 +141,21 @@ func (k *Tokens) Invalidate(t drover.Tenant, source drover.SourceID, token drove
 	}
 }
 
-// Forget drops a tenant's tokens and refusals and those of its app, for a check
-// that an operator asks for.
-func (k *Tokens) Forget(t drover.Tenant) {
+// Forget drops a tenant's tokens and refusals, and the refusals of the apps
+// that asked for them, for a check that an operator asks for.
+func (k *Tokens) Forget(id drover.TenantID) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	for s := range k.cache {
-		if s.tenant == t.ID {
-			delete(k.cache, s)
+		if s.tenant != id {
+			continue
 		}
-	}
-	k.mu.Unlock()
-	if r, err := k.resolve(t, drover.GraphAlerts); err == nil {
-		k.gate(r).forgive()
+		delete(k.cache, s)
+		for key, g := range k.gates {
+			if key[1] == s.client {
+				g.forgive()
+			}
+		}
 	}
 }
 

@@ -200,7 +200,7 @@ func TestARefusalIsAskedAboutEverMoreRarely(t *testing.T) {
 			t.Errorf("%d requests in ten hours", n)
 		}
 		before := a.count()
-		k.Forget(tenant(tenantA)) // an operator asks
+		k.Forget(tenantA) // an operator asks
 		if err := ask(); drover.KindOf(err) != drover.Denied || a.count() != before+1 {
 			t.Errorf("after Forget: %v, %d calls", err, a.count()-before)
 		}
@@ -210,7 +210,7 @@ func TestARefusalIsAskedAboutEverMoreRarely(t *testing.T) {
 			t.Errorf("after consent: %v", err)
 		}
 		consented = false
-		k.Forget(tenant(tenantA))
+		k.Forget(tenantA)
 		_ = ask()
 		before = a.count()
 		time.Sleep(time.Minute + time.Second)

@@ -70,11 +70,11 @@ func TestOverTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			table, err := NewTable(Cloud{Name: "lab", Authority: s.URL, Graph: s.URL, GraphResource: "https://graph.microsoft.com", AllowPrivate: true})
+			table, err := NewClouds(Cloud{Name: "lab", Authority: s.URL, Graph: s.URL, GraphResource: "https://graph.microsoft.com", AllowPrivate: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := New(Options{HTTP: func(Cloud) HTTP { return client }, Clouds: table, Apps: map[string]App{"default": withSecret()}})
+			k := New(Options{HTTP: func(Cloud) Doer { return client }, Clouds: table, Apps: map[string]App{"default": withSecret()}})
 			x := tenant(tenantA)
 			x.Cloud = "lab"
 			token, err := k.Token(t.Context(), x, drover.GraphAlerts)
@@ -100,11 +100,11 @@ func TestAnAuthorityWithoutAGoodCertificateGetsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := NewTable(Cloud{Name: "lab", Authority: s.URL, Graph: s.URL})
+	table, err := NewClouds(Cloud{Name: "lab", Authority: s.URL, Graph: s.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := New(Options{HTTP: func(Cloud) HTTP { return client }, Clouds: table, Apps: map[string]App{"default": withSecret()}})
+	k := New(Options{HTTP: func(Cloud) Doer { return client }, Clouds: table, Apps: map[string]App{"default": withSecret()}})
 	x := tenant(tenantA)
 	x.Cloud = "lab"
 	if _, err := k.Token(t.Context(), x, drover.GraphAlerts); drover.KindOf(err) != drover.Transient || !strings.Contains(drover.HintOf(err), "ca_file") || called {
