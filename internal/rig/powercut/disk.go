@@ -21,7 +21,6 @@ type file struct {
 
 // disk is the state of all files at a moment of the trace.
 type disk struct {
-	files map[*file]struct{}
 	names map[string]*file // as the process sees them
 	// kept are the names that are certainly on disk; since then, changes lists
 	// what was done to names and not yet made durable, in order.
@@ -32,7 +31,7 @@ type disk struct {
 }
 
 func newDisk() *disk {
-	return &disk{files: make(map[*file]struct{}), names: make(map[string]*file), kept: make(map[string]*file)}
+	return &disk{names: make(map[string]*file), kept: make(map[string]*file)}
 }
 
 // apply moves the disk over one recorded call.

@@ -141,18 +141,19 @@ func (p *parser) line(line string) error {
 	if !ok || strings.HasPrefix(rest, "+++") || strings.HasPrefix(rest, "---") {
 		return nil
 	}
-	end := strings.LastIndex(args, ") = ")
+	end := strings.LastIndex(args, " = ") // strace pads; names and data are in hex
 	if end < 0 {
-		end = strings.LastIndex(args, ")  = ")
-		if end < 0 {
-			return nil
-		}
+		return nil
 	}
-	result := strings.TrimLeft(args[end+1:], " =")
+	result := args[end+3:]
+	inside, whole := strings.CutSuffix(strings.TrimRight(args[:end], " "), ")")
+	if !whole {
+		return fmt.Errorf("a call has no end")
+	}
 	if strings.HasPrefix(result, "-") || strings.HasPrefix(result, "?") {
 		return nil // it changed nothing, or nobody lived to know
 	}
-	return p.call(name, splitArgs(args[:end]), result)
+	return p.call(name, splitArgs(inside), result)
 }
 
 // splitArgs splits at commas outside of brackets and quotes.

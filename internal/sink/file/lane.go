@@ -230,6 +230,13 @@ type envelope struct {
 // the file was changed by someone else, and nothing is written. State.Size
 // moves behind the last whole line that stays.
 func (l *lane) recognise(b drover.Batch, behind []byte) (drover.Taken, error) {
+	if n, size, ok := ownWrite(b.Records, behind); ok {
+		l.state.Size += size
+		if l.state.Begun == 0 && l.state.Size > 0 {
+			l.state.Begun = l.s.opt.Now().Unix()
+		}
+		return drover.Taken{N: n}, nil
+	}
 	byLine, byID := make(map[string]int, len(b.Records)), make(map[string]int, len(b.Records))
 	for i := range b.Records {
 		byLine[string(b.Records[i].Body)] = i
@@ -273,6 +280,37 @@ func (l *lane) recognise(b drover.Batch, behind []byte) (drover.Taken, error) {
 		}
 	}
 	return t, nil
+}
+
+// ownWrite reports whether what lies behind the mark is what a crash or a
+// power cut left of writing exactly this batch: its bytes, of which any may be
+// missing at the end or be zero in between. n is how many of its lines are
+// whole from the beginning on, size how long they are.
+func ownWrite(recs []drover.Record, behind []byte) (n int, size int64, ok bool) {
+	sound := true
+	at := 0
+	for i := range recs {
+		body := recs[i].Body
+		for k := 0; k <= len(body) && at < len(behind); k, at = k+1, at+1 {
+			want := byte('\n')
+			if k < len(body) {
+				want = body[k]
+			}
+			switch behind[at] {
+			case want:
+			case 0:
+				sound = false
+			default:
+				return 0, 0, false
+			}
+		}
+		if end := size + int64(len(body)) + 1; sound && end <= int64(len(behind)) {
+			n, size = n+1, end
+		} else {
+			sound = false
+		}
+	}
+	return n, size, at == len(behind)
 }
 
 // cut makes the file end at size.
