@@ -65,6 +65,7 @@ type Options struct {
 	Sweeps      []Sweep       // DefaultSweeps if nil
 	Concurrency int           // feeds read at the same time, 16 by default
 	FlushEvery  time.Duration // how often the time of the last whole read is stored, 10 min by default
+	TenantCheck time.Duration // how often the list of tenants is compared with the ledger's, 2 s by default
 	Seed        uint64        // of the jitter; 0 draws one
 	Log         *slog.Logger
 	// Notify is told of what happens, for progress and metrics. It must not
@@ -102,6 +103,7 @@ func New(opt Options) (*Collector, error) {
 	setDefault(&opt.Interval, time.Minute)
 	setDefault(&opt.Overlap, 15*time.Minute)
 	setDefault(&opt.FlushEvery, 10*time.Minute)
+	setDefault(&opt.TenantCheck, 2*time.Second)
 	if opt.Concurrency <= 0 {
 		opt.Concurrency = 16
 	}
@@ -135,9 +137,6 @@ func setDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
-// tenantCheck is how often the list of tenants is compared with the ledger's.
-const tenantCheck = 2 * time.Second
-
 // Run reads until ctx ends, which returns nil, or a promise of our own is
 // broken, which returns the error.
 func (c *Collector) Run(ctx context.Context) error {
@@ -153,7 +152,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { c.queue.tick(ctx) })
 
-	check, flush := time.NewTicker(tenantCheck), time.NewTicker(c.opt.FlushEvery)
+	check, flush := time.NewTicker(c.opt.TenantCheck), time.NewTicker(c.opt.FlushEvery)
 	defer check.Stop()
 	defer flush.Stop()
 	for ctx.Err() == nil {
