@@ -155,7 +155,7 @@ func (p *graphPass) nextWindow(ctx context.Context) (out drover.Page, err error)
 	case w.first == nil:
 		w.first, w.second = make(map[alert]struct{}), make(map[alert]struct{})
 		note(w.first, page.rows)
-		w.parts = halves(pc.span, page.rows)
+		w.parts = halves(pc.span, times(pc.span, page.rows))
 	default:
 		note(w.second, page.rows)
 		if w.parts = w.parts[1:]; len(w.parts) > 0 {
@@ -170,22 +170,40 @@ func (p *graphPass) nextWindow(ctx context.Context) (out drover.Page, err error)
 			p.endPiece(&out)
 			break
 		}
-		// Once more, and what this reading met is the first one of two.
 		p.again(pc)
 	}
 	return out, nil
 }
 
-// again reads a piece of which two readings differ: in halves of its own, if
-// it can be halved.
+// again reads a piece of which two readings differ once more: in parts that
+// are each read twice, or if it has none, as it is.
 func (p *graphPass) again(pc piece) {
 	w := p.windows
-	w.first, w.second, w.parts = w.second, make(map[alert]struct{}), []drover.Span{pc.span}
-	if mid := median(pc.span, slices.Collect(maps.Keys(w.first))); mid > pc.span.From {
-		w.todo = slices.Concat([]piece{{drover.Span{From: pc.span.From, To: mid}, pc.filter, pc.level}, {drover.Span{From: mid, To: pc.span.To}, pc.filter, pc.level}}, w.todo[1:])
-		w.first, w.second, w.parts, w.reads = nil, nil, nil, 0
+	var times []drover.Instant
+	for a := range w.second {
+		times = append(times, a.changed)
 	}
+	parts := halves(pc.span, times)
+	if len(parts) > 1 {
+		p.replace(pc, parts)
+		return
+	}
+	w.first, w.second, w.parts = w.second, make(map[alert]struct{}), parts
 }
+
+// replace puts parts in the place of the piece at hand.
+func (p *graphPass) replace(pc piece, parts []drover.Span) {
+	w := p.windows
+	todo := make([]piece, 0, len(parts)+len(w.todo))
+	for _, s := range parts {
+		todo = append(todo, piece{s, pc.filter, pc.level})
+	}
+	w.todo = append(todo, w.todo[1:]...)
+	w.fresh()
+}
+
+// fresh begins a piece.
+func (w *windows) fresh() { w.first, w.second, w.parts, w.reads = nil, nil, nil, 0 }
 
 // give adds rows to a page that this pass has not returned.
 func (w *windows) give(out *drover.Page, rows []drover.Row, s *seen) {
@@ -215,21 +233,18 @@ func note(met map[alert]struct{}, rows []drover.Row) {
 // divide replaces a piece that does not fit an answer by narrower ones. One
 // that cannot be narrowed is left out, and said so.
 func (p *graphPass) divide(out *drover.Page, pc piece, rows []drover.Row) {
-	w := p.windows
-	var parts []piece
-	for _, s := range divided(pc.span, rows, p.middle()) {
-		parts = append(parts, piece{s, pc.filter, pc.level})
-	}
-	if parts == nil {
-		parts = split(pc)
-	}
-	if parts == nil {
-		out.Skipped = append(out.Skipped, drover.Skipped{Span: pc.span, Cause: causeUnsplittable})
-		p.endPiece(out)
+	if parts := divided(pc.span, times(pc.span, rows), p.middle()); parts != nil {
+		p.replace(pc, parts)
 		return
 	}
-	w.todo = slices.Concat(parts, w.todo[1:])
-	w.first, w.second, w.parts, w.reads = nil, nil, nil, 0
+	w := p.windows
+	if parts := split(pc); parts != nil {
+		w.todo = append(parts, w.todo[1:]...)
+		w.fresh()
+		return
+	}
+	out.Skipped = append(out.Skipped, drover.Skipped{Span: pc.span, Cause: causeUnsplittable})
+	p.endPiece(out)
 }
 
 // endPiece goes on with the next piece, or behind the last one.
@@ -237,7 +252,7 @@ func (p *graphPass) endPiece(out *drover.Page) {
 	w := p.windows
 	end := w.todo[0].span.To
 	w.todo = w.todo[1:]
-	w.first, w.second, w.parts, w.reads = nil, nil, nil, 0
+	w.fresh()
 	if len(w.todo) > 0 {
 		if next := w.todo[0].span.From; next == end {
 			p.reach(next)
@@ -284,73 +299,51 @@ func (p *graphPass) middle() drover.Instant {
 // narrow reports whether a span is a single instant.
 func narrow(s drover.Span) bool { return !s.Open() && s.To-s.From <= 1 }
 
-// median returns an instant that has about half of the alerts before it, or
-// the span's begin if there is none.
-func median(span drover.Span, met []alert) drover.Instant {
-	times := make([]drover.Instant, 0, len(met))
-	for _, a := range met {
-		if span.Contains(a.changed) && a.changed.Known() {
-			times = append(times, a.changed)
+// times returns the change times of rows that lie in a span.
+func times(span drover.Span, rows []drover.Row) []drover.Instant {
+	out := make([]drover.Instant, 0, len(rows))
+	for i := range rows {
+		if c := rows[i].Changed; c.Known() && span.Contains(c) {
+			out = append(out, c)
 		}
 	}
-	if len(times) < 2 {
-		return span.From
+	return out
+}
+
+// halves cuts a span so that about half of the given times lie on each side,
+// and around them if they are all one. A single time, or none, does not cut.
+func halves(span drover.Span, times []drover.Instant) []drover.Span {
+	times = slices.DeleteFunc(times, func(i drover.Instant) bool { return !i.Known() || !span.Contains(i) })
+	if len(times) < 2 || narrow(span) {
+		return []drover.Span{span}
 	}
 	slices.Sort(times)
-	mid := times[len(times)/2]
-	if mid == times[0] {
-		mid = times[len(times)-1] // most of them share the first instant
+	mid, first, last := times[len(times)/2], times[0], times[len(times)-1]
+	if mid == first {
+		mid = last // most of them share the first one
 	}
-	if mid == times[0] {
-		return span.From
+	if mid == first {
+		return around(span, mid)
 	}
-	return mid
+	return []drover.Span{{From: span.From, To: mid}, {From: mid, To: span.To}}
 }
 
-func medianOf(span drover.Span, rows []drover.Row) drover.Instant {
-	met := make([]alert, len(rows))
-	for i := range rows {
-		met[i].changed = rows[i].Changed
-	}
-	return median(span, met)
-}
-
-// halves returns the questions of the second reading.
-func halves(span drover.Span, rows []drover.Row) []drover.Span {
-	if mid := medianOf(span, rows); mid > span.From {
-		return []drover.Span{{From: span.From, To: mid}, {From: mid, To: span.To}}
-	}
-	for i := range rows {
-		if at := rows[i].Changed; at.Known() && span.Contains(at) && len(rows) > 1 {
-			return around(span, at)
-		}
-	}
-	return []drover.Span{span}
-}
-
-// divided narrows a span that holds more than an answer shows: where the rows
-// that were shown have their median, or around the one instant that they
-// share; else in the middle. Nil for a single instant.
-func divided(span drover.Span, rows []drover.Row, middle drover.Instant) []drover.Span {
+// divided narrows a span that holds more than an answer shows: by what was
+// shown, else in the middle. Nil for a single instant.
+func divided(span drover.Span, shown []drover.Instant, middle drover.Instant) []drover.Span {
 	if narrow(span) {
 		return nil
+	}
+	if parts := halves(span, shown); len(parts) > 1 {
+		return parts
 	}
 	from, to := max(span.From, beginOfTime), endOfTime
 	if !span.Open() {
 		to = span.To
 	}
-	mid := medianOf(span, rows)
-	switch {
-	case mid > span.From:
-	case middle > from && middle < to && span.Open():
+	mid := from + (to-from)/2
+	if span.Open() && middle > from && middle < to {
 		mid = middle
-	default:
-		for i := range rows {
-			if at := rows[i].Changed; at.Known() && span.Contains(at) {
-				return around(span, at)
-			}
-		}
-		mid = from + (to-from)/2
 	}
 	if mid <= span.From || mid >= to {
 		return nil

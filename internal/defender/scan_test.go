@@ -1,0 +1,419 @@
+package defender
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"drover"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+func TestRowsAreFoundInAnyShapeOfAnswer(t *testing.T) {
+	row := alertJSON("da1", "2026-03-02T08:03:41.5033333Z", nil)
+	for name, page := range map[string]string{
+		"an envelope":                   `{"value":[` + row + `]}`,
+		"a bare array":                  `[` + row + `]`,
+		"value last":                    `{"@odata.context":"{[\"","error":null,"x":{"value":[1]},"value":[` + row + `]}`,
+		"value first":                   `{"value":[` + row + `],"@odata.count":1,"@odata.nextLink":null}`,
+		"white space everywhere":        " \t\r\n{ \"value\" : [ " + row + " ] } \n",
+		"a byte order mark":             "\xef\xbb\xbf" + `{"value":[` + row + `]}`,
+		"the name of value is escaped":  `{"\u0076alue":[` + row + `]}`,
+		"rows beside it that are empty": `{"value":[` + row + `],"other":[]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			page := []byte(page)
+			got, err := scan(page, graphFields)
+			if err != nil || len(got.rows) != 1 {
+				t.Fatalf("%d rows, %v", len(got.rows), err)
+			}
+			r := got.rows[0]
+			if string(r.Raw) != row || r.Sum != sha256.Sum256([]byte(row)) || cap(r.Raw) != len(r.Raw) {
+				t.Errorf("raw %q", r.Raw)
+			}
+			want := drover.Row{Raw: r.Raw, Sum: r.Sum, ID: "da1", Changed: at("2026-03-02T08:03:41.5033333Z"), Created: at("2026-03-02T08:03:41.5033333Z"), TenantID: string(tenantA), Severity: "high", Status: "new"}
+			if fmt.Sprint(r) != fmt.Sprint(want) {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+}
+
+func TestTheEnvelopeIsRead(t *testing.T) {
+	got, err := scan([]byte(`{"@odata.nextLink":"https:\/\/g\u0072aph.test/x?a=1&b","@odata.count":12,"value":[]}`), graphFields)
+	if err != nil || got.next != "https://graph.test/x?a=1&b" || got.count != 12 || len(got.rows) != 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := scan([]byte(`{"value":[],"@odata.count":"12","@odata.nextLink":7}`), graphFields); err != nil || got.next != "" || got.count != -1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestWhatIsNoPageIsRefusedWhole(t *testing.T) {
+	row := alertJSON("da1", "2026-03-02T08:03:41Z", nil)
+	for name, tt := range map[string]struct {
+		page string
+		want error
+	}{
+		"nothing":                   {"", errEmpty},
+		"blanks":                    {" \r\n", errEmpty},
+		"null":                      {"null", errNoRows},
+		"a number":                  {"12", errNoRows},
+		"a text":                    {`"value"`, errNoRows},
+		"an empty object":           {"{}", errNoRows},
+		"no value":                  {`{"values":[]}`, errNoRows},
+		"value is null":             {`{"value":null}`, errNoRows},
+		"value is an object":        {`{"value":{}}`, errNoRows},
+		"value twice":               {`{"value":[],"value":[]}`, errNoRows},
+		"an error object":           {`{"error":{"code":"UnknownError","message":""}}`, errInPlace},
+		"an error beside rows":      {`{"value":[` + row + `],"error":{"code":"x"}}`, errInPlace},
+		"a lone row":                {row, errNoRows},
+		"something behind the end":  {`{"value":[]}x`, errJunk},
+		"two values":                {`{"value":[]}{"value":[]}`, errJunk},
+		"two arrays":                {`[] []`, errJunk},
+		"a NUL behind the end":      {"[]\x00", errJunk},
+		"two byte order marks":      {"\xef\xbb\xbf\xef\xbb\xbf[]", errCut},
+		"brackets of two kinds":     {`{"value":[{"id":"a","x":[}]}]}`, errCut},
+		"no comma between rows":     {`[{"id":"a"} {"id":"b"}]`, errCut},
+		"a comma too many":          {`[{"id":"a"},]`, errCut},
+		"no comma between members":  {`{"value":[] "x":1}`, errCut},
+		"a member without value":    {`{"value":[],"x"}`, errCut},
+		"a word that is none":       {`[nul]`, errCut},
+		"HTML":                      {`<html></html>`, errCut},
+		"a text without end":        {`["abc`, errCut},
+		"an escape without end":     {`["abc\`, errCut},
+		"more rows than are needed": {"[" + strings.Repeat("0,", maxRows) + "0]", errTooMany},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := scan([]byte(tt.page), graphFields)
+			if !errors.Is(err, tt.want) || got.rows != nil {
+				t.Errorf("got %d rows, %v; want %v", len(got.rows), err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAPageCutAnywhereIsRefused(t *testing.T) {
+	row := alertJSON("da1", "2026-03-02T08:03:41.5033333Z", []byte(`[{"a":"\u0041\\\"","b":[1,-2.5e+3,true,false,null,{}]},[]]`))
+	for _, page := range []string{
+		`{"@odata.context":"x","value":[` + row + `, ` + row + ` ,` + row + `],"@odata.nextLink":"https://graph.test/x"}`,
+		`[` + row + `,` + row + `,` + row + `]`,
+	} {
+		if _, err := scan([]byte(page), graphFields); err != nil {
+			t.Fatal(err)
+		}
+		accepted := 0
+		for i := range page {
+			for _, tail := range []string{"", " ", "\x00", "]", "}", "]}"} {
+				if page[:i]+tail == page {
+					continue
+				}
+				if got, err := scan([]byte(page[:i]+tail), graphFields); err == nil && len(got.rows) > 0 {
+					// A cut that is closed again can be a page only where a
+					// row ended; no transport does that.
+					if tail == "" || !json.Valid([]byte(page[:i]+tail)) {
+						t.Errorf("accepted when cut at %d, with %q behind", i, tail)
+					}
+					accepted++
+				}
+			}
+		}
+		t.Logf("cut positions %d, accepted without a forged end 0, with one %d", len(page), accepted)
+	}
+}
+
+func TestAnOddRowIsKeptAndTheOthersGoOn(t *testing.T) {
+	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
+	deepObject := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
+	id := `"id":"x","lastUpdateDateTime":"2026-03-02T08:03:41Z"`
+	for name, tt := range map[string]struct{ row, bad string }{
+		"no UTF-8":                          {"{" + id + ",\"a\":\"\xff\xfe\"}", ""},
+		"a NUL in a text":                   {"{" + id + ",\"a\":\"\x00\"}", ""},
+		"half a surrogate pair":             {"{" + id + `,"a":"\ud800 \udc00"}`, ""},
+		"1e999":                             {"{" + id + `,"a":1e999,"b":18446744073709551617}`, ""},
+		"nested 100,000 deep":               {"{" + id + `,"a":` + deep + `}`, ""},
+		"nested 100,000 deep in objects":    {"{" + id + `,"a":` + deepObject + `}`, ""},
+		"a name that stands twice":          {"{" + id + `,"a":1,"a":2}`, ""},
+		"the name of the id is escaped":     {`{"\u0069d":"\u0078","lastUpdateDateTime":"2026-03-02T08:03:41Z"}`, ""},
+		"brackets in a text":                {"{" + id + `,"a":"]}\"]}"}`, ""},
+		"a nested id":                       {"{" + id + `,"a":{"id":"y","tenantId":"z"}}`, ""},
+		"no id":                             {`{"a":1}`, "the row has no id"},
+		"an empty id":                       {`{"id":""}`, "the row has no id"},
+		"an empty object":                   {`{}`, "the row has no id"},
+		"an id that is a number":            {`{"id":1}`, "the row's id is no text"},
+		"an id that is null":                {`{"id":null}`, "the row's id is no text"},
+		"two ids":                           {"{" + id + `,"id":"y"}`, "an identity member stands twice"},
+		"two ids, one of them escaped":      {"{" + id + `,"i\u0064":"y"}`, "an identity member stands twice"},
+		"two change times":                  {"{" + id + `,"lastUpdateDateTime":"2026-03-02T08:03:41Z"}`, "an identity member stands twice"},
+		"two tenants":                       {"{" + id + `,"tenantId":"a","tenantId":"b"}`, "an identity member stands twice"},
+		"an id that is no UTF-8":            {"{\"id\":\"\xff\"}", "the row's id is not valid text"},
+		"an id with half a surrogate pair":  {`{"id":"\ud800"}`, "the row's id is not valid text"},
+		"an id without end":                 {`{"id":"` + strings.Repeat("x", maxID+1) + `"}`, "the row's id is too long"},
+		"null":                              {`null`, "the row is not an object"},
+		"a text":                            {`"]"`, "the row is not an object"},
+		"an array":                          {`[{"id":"a"}]`, "the row is not an object"},
+		"a number that is none":             {"{" + id + `,"a":NaN}`, "the row is not valid JSON"},
+		"an escape that is none":            {"{" + id + `,"a":"\q"}`, "the row is not valid JSON"},
+		"a Unicode escape that is cut":      {"{" + id + `,"a":"\u00"}`, "the row is not valid JSON"},
+		"a number that begins with a zero":  {"{" + id + `,"a":01}`, "the row is not valid JSON"},
+		"no comma between members":          {"{" + id + ` "a":1}`, "the row is not valid JSON"},
+		"no comma between nested members":   {"{" + id + `,"a":{"b":1 "c":2}}`, "the row is not valid JSON"},
+		"a comma too many, backslashes too": {"{" + id + `,"a":"\\\\\"]",}`, "the row is not valid JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := alertJSON("good", "2026-03-02T08:03:41Z", nil)
+			got, err := scan([]byte(`{"value":[`+good+`,`+tt.row+`,`+good+`]}`), graphFields)
+			if err != nil || len(got.rows) != 3 {
+				t.Fatalf("%d rows, %v", len(got.rows), err)
+			}
+			r := got.rows[1]
+			if string(r.Raw) != tt.row || r.Sum != sha256.Sum256([]byte(tt.row)) {
+				t.Errorf("the bytes differ: %.100q", r.Raw)
+			}
+			if r.Bad != tt.bad || r.Bad == "" && (r.ID != "x" || !r.Changed.Known()) || r.Bad != "" && r.ID != "" {
+				t.Errorf("bad %q, id %q, want bad %q", r.Bad, r.ID, tt.bad)
+			}
+			if got.rows[0].ID != "good" || got.rows[2].ID != "good" {
+				t.Errorf("the rows beside it: %q, %q", got.rows[0].ID, got.rows[2].ID)
+			}
+		})
+	}
+}
+
+func TestTimesAreReadAsTimes(t *testing.T) {
+	for text, want := range map[string]string{
+		`"2026-03-02T08:03:41Z"`:           "2026-03-02T08:03:41.0000000Z",
+		`"2026-03-02T08:03:41.5Z"`:         "2026-03-02T08:03:41.5000000Z",
+		`"2026-03-02T08:03:41.5033333Z"`:   "2026-03-02T08:03:41.5033333Z",
+		`"2026-03-02T08:03:41.503333399Z"`: "2026-03-02T08:03:41.5033333Z",
+		`"2026-03-02T10:03:41+02:00"`:      "2026-03-02T08:03:41.0000000Z",
+		`"2026-03-02T08:03:41"`:            "2026-03-02T08:03:41.0000000Z",
+		`"2026-03-02T08:03:60Z"`:           "2026-03-02T08:04:00.0000000Z",
+		`"2026-03-02T08:03:4\u0031Z"`:      "2026-03-02T08:03:41.0000000Z",
+		`"0001-01-01T00:00:00Z"`:           "0001-01-01T00:00:00.0000000Z",
+		`"9999-12-31T23:59:59.9999999Z"`:   "9999-12-31T23:59:59.9999999Z",
+		`null`:                             "-",
+		`"junk"`:                           "-",
+		`""`:                               "-",
+		`1772438621`:                       "-",
+		`{"a":"2026-03-02T08:03:41Z"}`:     "-",
+	} {
+		got, err := scan([]byte(`[{"id":"x","lastUpdateDateTime":`+text+`}]`), graphFields)
+		if err != nil || got.rows[0].Bad != "" || got.rows[0].Changed.String() != want {
+			t.Errorf("%s: got %v, %v, want %s", text, got.rows, err, want)
+		}
+	}
+}
+
+func TestLabelsAreBoundedAndTheRowKeepsWhatItSaid(t *testing.T) {
+	for text, want := range map[string]string{`"high"`: "high", `"h\u0069gh"`: "high", `"brandNew2"`: "brandNew2", `"a b"`: "other", `"` + strings.Repeat("x", 41) + `"`: "other", `7`: "", `null`: "", `"<script>"`: "other"} {
+		got, err := scan([]byte(`[{"id":"x","severity":`+text+`}]`), graphFields)
+		if err != nil || got.rows[0].Severity != want {
+			t.Errorf("%s: got %q, %v, want %q", text, got.rows[0].Severity, err, want)
+		}
+	}
+}
+
+func TestSharedSamplesKeepTheirBytes(t *testing.T) {
+	read := func(pattern string) (rows []json.RawMessage) {
+		files, _ := filepath.Glob("../../../shared/testdata/" + pattern)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var page struct{ Value []json.RawMessage }
+			var list []json.RawMessage
+			switch {
+			case json.Unmarshal(b, &list) == nil:
+				rows = append(rows, list...)
+			case json.Unmarshal(b, &page) == nil && page.Value != nil:
+				rows = append(rows, page.Value...)
+			case strings.HasSuffix(f, ".ndjson"):
+				for _, l := range bytes.Split(bytes.TrimSpace(b), []byte("\n")) {
+					rows = append(rows, l)
+				}
+			default:
+				rows = append(rows, bytes.TrimSpace(b))
+			}
+		}
+		return rows
+	}
+	for name, tt := range map[string]struct {
+		pattern string
+		f       *fields
+		bad     int
+	}{
+		"graph":      {"graph_alerts/[mop]*", graphFields, 2}, // one answer holds two comments, which are no alerts
+		"detections": {"siem_detections/*.json", siemFields, 0},
+	} {
+		rows := read(tt.pattern)
+		if len(rows) == 0 {
+			t.Logf("%s: no samples here", name)
+			continue
+		}
+		var page bytes.Buffer
+		page.WriteString(`{"value":[`)
+		for i, r := range rows {
+			if i > 0 {
+				page.WriteString(" ,\n")
+			}
+			page.Write(r)
+		}
+		page.WriteString(`]}`)
+		got, err := scan(page.Bytes(), tt.f)
+		if err != nil || len(got.rows) != len(rows) {
+			t.Fatalf("%s: %d of %d rows, %v", name, len(got.rows), len(rows), err)
+		}
+		bad := 0
+		for i, r := range got.rows {
+			if !bytes.Equal(r.Raw, rows[i]) {
+				t.Errorf("%s: the bytes of row %d differ", name, i)
+			}
+			if r.Bad != "" {
+				bad++
+			} else if !r.Changed.Known() || !r.Created.Known() || r.Severity == "" {
+				t.Errorf("%s: row %s: %v %v %q", name, r.ID, r.Changed, r.Created, r.Severity)
+			}
+		}
+		if bad > tt.bad {
+			t.Errorf("%s: %d bad rows", name, bad)
+		}
+	}
+}
+
+func TestAScanAllocatesTheIDsAndNoMore(t *testing.T) {
+	page := benchPage(t, 200)
+	got := testing.AllocsPerRun(10, func() {
+		if _, err := scan(page, graphFields); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 200+4 {
+		t.Errorf("%v allocations for 200 rows", got)
+	}
+}
+
+// reference reads a page by a JSON library.
+func reference(page []byte) (rows [][]byte, ok bool) {
+	page = bytes.TrimPrefix(page, []byte("\xef\xbb\xbf"))
+	d := jsontext.NewDecoder(bytes.NewReader(page), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	list := func() bool {
+		if _, err := d.ReadToken(); err != nil {
+			return false
+		}
+		for d.PeekKind() != ']' {
+			v, err := d.ReadValue()
+			if err != nil {
+				return false
+			}
+			rows = append(rows, bytes.Clone(v))
+		}
+		_, err := d.ReadToken()
+		return err == nil
+	}
+	switch d.PeekKind() {
+	case '[':
+		if !list() {
+			return nil, false
+		}
+	case '{':
+		_, _ = d.ReadToken()
+		found := 0
+		for d.PeekKind() != '}' {
+			t, err := d.ReadToken()
+			if err != nil {
+				return nil, false
+			}
+			name := t.String() // before the next token voids it
+			switch {
+			case name == "value" && d.PeekKind() == '[':
+				found++
+				if !list() {
+					return nil, false
+				}
+			case name == "value":
+				return nil, false
+			default:
+				failed := name == "error"
+				v, err := d.ReadValue()
+				if err != nil || failed && string(v) != "null" {
+					return nil, false
+				}
+			}
+		}
+		if _, err := d.ReadToken(); err != nil || found != 1 {
+			return nil, false
+		}
+	default:
+		return nil, false
+	}
+	if len(bytes.Trim(page[d.InputOffset():], " \t\r\n")) > 0 {
+		return nil, false
+	}
+	return rows, true
+}
+
+func FuzzScan(f *testing.F) {
+	row := alertJSON("da1", "2026-03-02T08:03:41.5033333Z", []byte(`[{"a":"\u0041\\\"","b":[1,-2.5e+3,true,false,null,{}]},[]]`))
+	f.Add([]byte(`{"@odata.context":"x","value":[` + row + `,` + row + `],"@odata.nextLink":"y"}`))
+	f.Add([]byte(`[` + row + `,null,{"id":1},{"a":NaN}]`))
+	f.Add([]byte(`{"error":{},"value":[{"\u0069d":"\ud83d\ude00","lastUpdateDateTime":null}]} `))
+	f.Add([]byte("\xef\xbb\xbf[[[[{}]]],\"\xff\",1e999,{\"id\":\"a\",\"id\":\"b\"}]"))
+	f.Add([]byte(strings.Repeat("[", 70) + strings.Repeat("]", 70)))
+	f.Add([]byte(strings.Repeat(`[{"a":`, 70) + "1" + strings.Repeat("}]", 70)))
+	f.Fuzz(func(t *testing.T, page []byte) {
+		before := bytes.Clone(page)
+		got, err := scan(page, graphFields)
+		if !bytes.Equal(page, before) {
+			t.Fatal("the page was changed")
+		}
+		want, ok := reference(page)
+		if ok && err != nil && !errors.Is(err, errTooMany) {
+			t.Fatalf("a page that is whole is refused: %v", err)
+		}
+		if err != nil {
+			return
+		}
+		odd := false
+		for _, r := range got.rows {
+			if (r.Bad == "") != (r.ID != "") || cap(r.Raw) != len(r.Raw) || r.Sum != sha256.Sum256(r.Raw) || len(r.Severity) > maxLabel {
+				t.Fatalf("row %+v", r)
+			}
+			odd = odd || r.Bad == "the row is not valid JSON"
+		}
+		if !ok {
+			// The library is stricter in two things: it goes no deeper than
+			// 10,000, and takes no control character in a text. Everything
+			// else must be a row that was told to be odd.
+			if !odd && len(page) < 10_000 && !bytes.ContainsFunc(page, func(r rune) bool { return r < ' ' }) {
+				t.Fatalf("a page that is not whole is taken: %q", page)
+			}
+			return
+		}
+		if odd || len(got.rows) != len(want) {
+			t.Fatalf("%d rows, want %d", len(got.rows), len(want))
+		}
+		for i, r := range got.rows {
+			if !bytes.Equal(r.Raw, want[i]) {
+				t.Fatalf("row %d is %q, want %q", i, r.Raw, want[i])
+			}
+			var m struct {
+				ID json.RawMessage `json:"id"`
+			}
+			if r.Bad == "" && bytes.Count(r.Raw, []byte("id")) == 1 && json.Unmarshal(r.Raw, &m) == nil && m.ID != nil {
+				var id string
+				if json.Unmarshal(m.ID, &id) == nil && id != r.ID {
+					t.Fatalf("id %q, want %q", r.ID, id)
+				}
+			}
+		}
+	})
+}
