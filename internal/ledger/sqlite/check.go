@@ -57,7 +57,7 @@ var sums = []struct{ says, query string }{
 	{"a key carries a number beyond its feed's head", `SELECT count(*) FROM keys k JOIN feeds f USING (fid) WHERE k.seq > f.head OR k.seq < 1`},
 	{"a sequence number is given twice", `SELECT count(*) FROM (SELECT 1 FROM keys GROUP BY fid, seq HAVING count(*) > 1)`},
 	{"the newest revision of an alert has no key", `SELECT count(*) FROM newest n WHERE NOT EXISTS (SELECT 1 FROM keys k WHERE k.fid = n.fid AND k.changed = n.changed AND k.alert = n.alert AND k.ordinal = n.ordinal AND k.sum = n.sum AND k.seq = n.seq)
-		AND n.changed >= (SELECT coalesce(min(changed), 0) FROM keys k WHERE k.fid = n.fid AND k.changed > -9223372036854775808)`},
+		AND n.changed >= (SELECT keys_from FROM feeds f WHERE f.fid = n.fid)`},
 	{"blocks of a feed overlap or leave a hole", `SELECT count(*) FROM (SELECT first, lag(last) OVER (PARTITION BY fid ORDER BY first) AS before FROM blocks) WHERE before IS NOT NULL AND first <> before + 1`},
 	{"a feed's newest block does not end at its head", `SELECT count(*) FROM feeds f WHERE head > floor AND head <> coalesce((SELECT max(last) FROM blocks b WHERE b.fid = f.fid), 0)`},
 	{"a feed's oldest block begins behind what was thrown away", `SELECT count(*) FROM feeds f WHERE head > floor AND (SELECT min(first) FROM blocks b WHERE b.fid = f.fid) > floor + 1`},
@@ -135,12 +135,16 @@ func (s *Store) checkBlock(ctx context.Context, b *opened) error {
 		return err
 	}
 	return s.read(ctx, func(tx *tx) error {
-		var kept drover.Instant // keys below it have been pruned
-		tx.row(`SELECT coalesce(min(changed), 0) FROM keys WHERE fid = ? AND changed > ?`, x.fid, int64(drover.NoInstant)).scan(&kept)
+		var kept drover.Instant
+		tx.row(`SELECT keys_from FROM feeds WHERE fid = ?`, x.fid).scan(&kept)
 		for i := range b.revs {
 			r := &b.revs[i]
 			if sha256.Sum256(r.Raw) != r.Sum {
 				return fmt.Errorf("revision %d of feed %s is not what its sum says", r.Seq, b.feed)
+			}
+			when := r.Changed
+			if !when.Known() {
+				when = r.Created
 			}
 			var seq uint64
 			var sum []byte
@@ -149,7 +153,7 @@ func (s *Store) checkBlock(ctx context.Context, b *opened) error {
 			switch {
 			case tx.err != nil:
 				return tx.err
-			case !there && r.Changed >= kept:
+			case !there && (!when.Known() || when >= kept):
 				return fmt.Errorf("revision %d of feed %s has no key", r.Seq, b.feed)
 			case there && (seq != r.Seq || string(sum) != string(r.Sum[:])):
 				return fmt.Errorf("the key of revision %d of feed %s is another's", r.Seq, b.feed)

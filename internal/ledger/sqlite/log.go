@@ -12,18 +12,19 @@ import (
 // of a commit have their answers. SQLite would do it by itself, but it would
 // not tell of an error.
 const (
-	logPages  = 2_000  // from here on (8 MiB) the log is brought into the file
+	logPages  = 2_000  // from here on (8 MiB) the log is brought into the file, on small volumes earlier
 	logTooBig = 16_000 // from here on (64 MiB) readers are waited for
 )
 
-// checkpoint brings the log into the file when it has grown enough. A reader
-// that is in the way only delays it.
+// checkpoint brings the log into the file when it has grown enough, or when
+// space is short: its place in the log can then be used again. A reader that is
+// in the way only delays it.
 func (w *writer) checkpoint(ctx context.Context) {
 	if w.broken.Load() != nil {
 		return
 	}
 	pages, _, err := w.checkpointLog(ctx, "NOOP")
-	if err == nil && pages >= logPages {
+	if err == nil && (pages >= w.space.logPages || w.space.pressed && pages > 0) {
 		mode := "PASSIVE"
 		if pages >= logTooBig {
 			mode = "RESTART"
@@ -34,6 +35,7 @@ func (w *writer) checkpoint(ctx context.Context) {
 	if err != nil {
 		_ = w.failed("bring the log", err) // the next caller is told, if it does not pass
 	}
+	w.space.pressed = false
 }
 
 // checkpointLog returns how many pages the log had and whether readers were in

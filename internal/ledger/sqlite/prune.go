@@ -57,19 +57,21 @@ func (s *Store) pruneBodies(ctx context.Context, p *pruning) error {
 	if err != nil || len(feeds) == 0 || p.out.Asks != "" {
 		return err
 	}
-	for _, fid := range feeds {
+	for _, x := range feeds {
 		if p.left <= 0 {
 			p.out.More = true
 			return nil
 		}
 		var gone int64
+		var floor uint64
 		err := s.w.do(4096, func(tx *tx) error {
-			gone = dropBlocks(tx, fid, p.cut, p.left)
+			gone, floor = dropBlocks(tx, x.fid, p.cut, p.left)
 			return tx.err
 		})
 		if err != nil {
 			return err
 		}
+		s.recent.trim(x.Feed, floor)
 		p.out.Bodies += gone
 		p.left -= gone
 		fault.At(fault.LedgerPrune)
@@ -80,45 +82,45 @@ func (s *Store) pruneBodies(ctx context.Context, p *pruning) error {
 
 // dueFeeds lists the feeds that have something to drop. If that is more than
 // three days' usual amount, it asks instead.
-func (s *Store) dueFeeds(ctx context.Context, p *pruning) (feeds []int64, err error) {
+func (s *Store) dueFeeds(ctx context.Context, p *pruning) (feeds []*feed, err error) {
 	err = s.read(ctx, func(tx *tx) error {
-		var busiest, rows, fid, n int64
+		var busiest, rows, n int64
+		var x feed
 		tx.row(`SELECT coalesce(max(n), 0) FROM (SELECT sum(n) AS n FROM counts WHERE what = 'revisions' GROUP BY day)`).scan(&busiest)
-		found := tx.query(`SELECT fid, owed FROM (SELECT f.fid, (SELECT coalesce(sum(b.last - b.first + 1), 0) FROM blocks b WHERE b.fid = f.fid AND b.last > f.floor AND b.first < `+firstKept+`) AS owed,
+		found := tx.query(`SELECT fid, tenant, source, owed FROM (SELECT f.fid, f.tenant, f.source, (SELECT coalesce(sum(b.last - b.first + 1), 0) FROM blocks b WHERE b.fid = f.fid AND b.last > f.floor AND b.first < `+firstKept+`) AS owed,
 			EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid AND b.first < `+firstKept+`) AS any FROM feeds f) WHERE any`, p.cut)
-		for found.next(&fid, &n) {
-			feeds = append(feeds, fid)
+		for found.next(&x.fid, &x.Tenant, &x.Source, &n) {
+			feeds = append(feeds, &feed{Feed: x.Feed, fid: x.fid})
 			rows += n
 		}
 		if rows > 3*busiest && !p.Confirmed {
 			p.out.Asks = fmt.Sprintf("%d revisions are due to be thrown away at once, more than three days' usual amount (%d a day at most); check the clock and the retention, then confirm", rows, busiest)
-		} else if rows > 3*busiest {
-			p.out.Asks = ""
 		}
 		return tx.err
 	})
 	return feeds, err
 }
 
-// dropBlocks drops blocks of a feed with about so many rows.
-func dropBlocks(tx *tx, fid, cut, rows int64) (gone int64) {
-	var n, first, last, size, floor, bytes int64
+// dropBlocks drops blocks of a feed with about so many rows, and returns how
+// many they were and up to where.
+func dropBlocks(tx *tx, fid, cut, rows int64) (gone int64, floor uint64) {
+	var n, first, last, size, bytes int64
 	var drop []int64
 	found := tx.query(`SELECT b.n, b.first, b.last, b.size FROM blocks b JOIN feeds f USING (fid) WHERE b.fid = ?2 AND b.first < `+firstKept+` ORDER BY b.first LIMIT ?3`, cut, fid, rows)
 	for found.next(&n, &first, &last, &size) {
 		if gone < rows {
 			drop = append(drop, n)
 			gone += last - first + 1
-			floor, bytes = last, bytes+size
+			floor, bytes = uint64(last), bytes+size
 		}
 	}
 	for _, n := range drop {
 		tx.exec(`DELETE FROM blocks WHERE n = ?`, n)
 	}
 	if len(drop) > 0 {
-		tx.exec(`UPDATE feeds SET floor = max(floor, ?), bytes = max(0, bytes - ?) WHERE fid = ?`, floor, bytes, fid)
+		tx.exec(`UPDATE feeds SET floor = max(floor, ?), bytes = max(0, bytes - ?) WHERE fid = ?`, int64(floor), bytes, fid)
 	}
-	return gone
+	return gone, floor
 }
 
 const (
@@ -150,6 +152,7 @@ func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
 		var gone, newest int64
 		err = s.w.do(4096, func(tx *tx) error {
 			gone = 0
+			tx.exec(`UPDATE feeds SET keys_from = max(keys_from, ?) WHERE fid = ?`, p.keys, fid)
 			for _, old := range []string{oldKeys, oldNoTime} {
 				gone += tx.exec(`DELETE FROM keys WHERE fid = ?1 AND (changed, alert, ordinal) IN (SELECT changed, alert, ordinal FROM keys WHERE `+old+` LIMIT ?4)`,
 					fid, int64(drover.NoInstant), p.keys, max(0, p.left-gone))

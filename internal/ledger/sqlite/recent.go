@@ -93,6 +93,15 @@ func (r *recent) find(f drover.Feed, seq uint64) *opened {
 	return blocks[i]
 }
 
+// trim drops the blocks of a feed up to a sequence number.
+func (r *recent) trim(f drover.Feed, floor uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for blocks := r.feeds[f]; len(blocks) > 0 && blocks[0].last() <= floor; blocks = r.feeds[f] {
+		r.drop(blocks[0])
+	}
+}
+
 // forget drops everything of a tenant.
 func (r *recent) forget(id drover.TenantID) {
 	r.mu.Lock()

@@ -17,10 +17,15 @@ type space struct {
 	// mean is what a feed takes in the mean, once the ledger is nearly full:
 	// feeds that take more than twice of it are stopped first.
 	mean int64
+	// logPages is how long the log may get: the file grows by no more than that
+	// when it is brought in, so that it must not eat up the reserve.
+	logPages int
+	// pressed: there was no space, or there will be none soon.
+	pressed bool
 }
 
 // What is left for deliveries, whose outcome frees space, when reading has
-// stopped.
+// stopped; on small volumes a sixteenth of them.
 const reserve = 32 << 20
 
 // crowded is the part of the limit from which on large feeds have to wait.
@@ -56,9 +61,12 @@ func (w *writer) measure(ctx context.Context) {
 		return
 	}
 	s := &w.space
-	s.used, s.left, s.mean = (pages-free)*size, 0, 0
+	s.used, s.left, s.mean, s.logPages = (pages-free)*size, 0, 0, logPages
 	if avail, total := volume(w.dir); total > 0 {
-		s.left = avail + free*size - min(reserve, total/16)
+		keep := min(reserve, total/16)
+		s.left = avail + free*size - keep
+		s.logPages = min(logPages, int(keep/4/size))
+		s.pressed = s.pressed || s.left < 0
 	}
 	if s.limit > 0 && s.used >= int64(crowded*float64(s.limit)) {
 		t.row(`SELECT CAST(coalesce(avg(bytes), 0) AS INTEGER) FROM feeds WHERE bytes > 0`).scan(&s.mean)

@@ -11,18 +11,22 @@ import (
 	"drover/internal/vault"
 )
 
-// openVault returns the vault whose key lies beside dir, never in it.
-func openVault(t testing.TB, dir string) *vault.Vault {
-	t.Helper()
-	path := filepath.Join(dir+".keys", "master.key")
-	v, err := vault.Open(vault.Source{File: path})
-	if err == nil {
-		return v
+// keyOf returns the vault whose key lies in dir, making it if there is none.
+func keyOf(dir string) (*vault.Vault, error) {
+	path := filepath.Join(dir, "master.key")
+	if v, err := vault.Open(vault.Source{File: path}); err == nil {
+		return v, nil
 	}
 	if err := vault.Create(path); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if v, err = vault.Open(vault.Source{File: path}); err != nil {
+	return vault.Open(vault.Source{File: path})
+}
+
+func openVault(t testing.TB, dir string) *vault.Vault {
+	t.Helper()
+	v, err := keyOf(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return v
@@ -38,3 +42,14 @@ func open(t testing.TB, dir string, clock func() time.Time) ledger.Store {
 }
 
 func TestStore(t *testing.T) { ledgertest.Run(t, open) }
+
+// TestStoreWithoutMemory: nothing depends on what is kept in memory.
+func TestStoreWithoutMemory(t *testing.T) {
+	ledgertest.Run(t, func(t testing.TB, dir string, clock func() time.Time) ledger.Store {
+		s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: openVault(t, filepath.Join(dir, "vault")), Clock: clock, Place: "test", Recent: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

@@ -114,7 +114,8 @@ func (s *state) close(ctx context.Context) (err error) {
 func (s *state) verify() error {
 	op := "check the ledger"
 	path := filepath.Join(s.dir, fileName)
-	logged := exists(path + "-wal")
+	info, err := os.Stat(path + "-wal")
+	logged := err == nil && info.Size() > 0
 	switch {
 	case s.condition == inUse && !logged:
 		return broken(op, fmt.Errorf("its write-ahead log %s-wal is gone, and with it the last commits; restore the directory", fileName))

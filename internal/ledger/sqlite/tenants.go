@@ -47,8 +47,8 @@ func encode(t drover.Tenant) string {
 // makeFeeds makes the feeds that a tenant lacks, with a place for every sink.
 func makeFeeds(tx *tx, t drover.Tenant) {
 	for _, source := range t.Sources {
-		tx.exec(`INSERT INTO feeds (tenant, source, cursor_through, whole) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
-			string(t.ID), string(source), int64(drover.NoInstant), int64(drover.NoInstant))
+		tx.exec(`INSERT INTO feeds (tenant, source, cursor_through, whole, keys_from) VALUES (?1,?2,?3,?3,?3) ON CONFLICT DO NOTHING`,
+			string(t.ID), string(source), int64(drover.NoInstant))
 		tx.exec(`INSERT INTO places (sink, fid, start, seq) SELECT sinks.id, feeds.fid, 0, 0 FROM sinks, feeds WHERE feeds.tenant = ? AND feeds.source = ? ON CONFLICT DO NOTHING`,
 			string(t.ID), string(source))
 	}

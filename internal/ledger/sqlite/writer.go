@@ -56,7 +56,7 @@ func newWriter(ctx context.Context, dir, path string, limit int64) (*writer, err
 		_ = db.Close()
 		return nil, classify("open", err)
 	}
-	w := &writer{session: newSession(conn), db: db, dir: dir, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit}}
+	w := &writer{session: newSession(conn), db: db, dir: dir, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit, logPages: logPages}}
 	if err := configure(ctx, conn); err != nil {
 		_ = w.close()
 		return nil, err
@@ -157,6 +157,7 @@ func (w *writer) run() {
 func (w *writer) share(ctx context.Context, group []*work) {
 	err := w.transact(ctx, group)
 	if errors.Is(err, ledger.ErrFull) {
+		w.space.pressed = true
 		var rest []*work
 		for _, k := range group {
 			if k.grows {
