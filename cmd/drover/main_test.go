@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"testing"
+
+	"drover/internal/config"
 )
 
 // TestMain lets the test binary stand in for drover where a test, or the demo,
@@ -15,10 +17,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// drover runs a command in this process.
+// droverCommand runs a command in this process.
 func droverCommand(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = run(args, bytes.NewReader(nil), &out, &errs)
 	return code, out.String(), errs.String()
+}
+
+// newAppFrom puts the program together from a config file.
+func newAppFrom(t *testing.T, path string) (*app, error) {
+	t.Helper()
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return newApp(cfg, discard(), nil)
 }

@@ -18,6 +18,7 @@ import (
 	"drover/internal/collect"
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/proof"
 	"drover/internal/revision"
 	"drover/internal/vault"
 )
@@ -274,6 +275,7 @@ func TestARowThatShowsLateIsFoundByTheOverlapOrASweep(t *testing.T) {
 			t.Errorf("%d counted late, want 3", n)
 		}
 	})
+	proof.Ran(t, "P09", "lost 0 of 5 rows up to 6 days late, by overlap and sweeps")
 }
 
 func TestAStretchThatCannotBeReadBecomesAGapAndTheTailGoesOn(t *testing.T) {
@@ -312,6 +314,7 @@ func TestAStretchThatCannotBeReadBecomesAGapAndTheTailGoesOn(t *testing.T) {
 			t.Errorf("%d revisions at the end, want 121", len(got))
 		}
 	})
+	proof.Ran(t, "P26", "lost 0; the gap was narrowed to at most 2 s, and closed")
 }
 
 func TestAnOutageIsNoGapAndLosesNothing(t *testing.T) {
@@ -363,6 +366,7 @@ func TestAThrottledFeedWaitsAsToldAndTheOthersDoNot(t *testing.T) {
 			t.Errorf("the other tenant was read %d times in 70 minutes", n)
 		}
 	})
+	proof.Ran(t, "P25", "requests before the time 0; the other tenant read every minute")
 }
 
 func TestADeniedFeedIsParkedProbedRarelyAndHealsByItself(t *testing.T) {
@@ -392,6 +396,7 @@ func TestADeniedFeedIsParkedProbedRarelyAndHealsByItself(t *testing.T) {
 			t.Errorf("after it healed: %v, parked %q", got, w.state(0).Parked)
 		}
 	})
+	proof.Ran(t, "P33", "at most 14 probes in 6 hours; lost 0 after it healed")
 }
 
 func TestADeniedAppIsOneIncidentWithOneProbe(t *testing.T) {
@@ -449,6 +454,7 @@ func TestAForeignRowIsSetAsideAndTheRestGoesOn(t *testing.T) {
 			t.Errorf("set aside: %+v, %v", aside, err)
 		}
 	})
+	proof.Ran(t, "P36", "foreign ledgered 0, beside it lost 0, set aside 1")
 }
 
 func TestAnAnswerOfForeignRowsOnlyParksTheFeed(t *testing.T) {
@@ -518,6 +524,7 @@ func TestContentThatChangesWithoutItsTimeIsTakenWhenTwoReadsAgree(t *testing.T) 
 			})
 		})
 	}
+	proof.Ran(t, "P11", "revisions per real change 1; from two alternating replicas 0; of more than three states three")
 }
 
 func pick(c bool, a, b string) string {
@@ -558,6 +565,7 @@ func TestAMissingProviderIsAGapOfItsOwnThatClosesItself(t *testing.T) {
 			t.Errorf("still open: %v", gaps)
 		}
 	})
+	proof.Ran(t, "P18", "lost 0 after the provider returned; the tail never waited")
 }
 
 func TestWhatTheAPIHasForgottenIsRecordedAsAGap(t *testing.T) {
@@ -576,6 +584,7 @@ func TestWhatTheAPIHasForgottenIsRecordedAsAGap(t *testing.T) {
 			t.Errorf("the gap is %s long, want about 20 days", d)
 		}
 	})
+	proof.Ran(t, "P34", "gaps recorded 1 of 1")
 }
 
 func TestEmptyReadsWriteNothingAndAreRememberedOverAStop(t *testing.T) {
@@ -637,4 +646,5 @@ func TestAStartWithManyTenantsIsSpread(t *testing.T) {
 			t.Errorf("only %d tenants were read in 10 s", len(w.api.asked))
 		}
 	})
+	proof.Ran(t, "L02", "200 tenants, at most 60 first reads in any second")
 }
