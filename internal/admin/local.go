@@ -285,6 +285,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 func (l *Local) sink(ctx context.Context, id drover.SinkID) (SinkStatus, error) {
 	s := SinkStatus{ID: id}
 	places, err := l.Store.Places(ctx, id)
+	if drover.KindOf(err) == drover.Broken && err != nil {
+		return s, nil // a sink of the config that no process has begun to serve has no places yet
+	}
 	if err != nil {
 		return s, fmt.Errorf("read places of sink %s: %w", id, err)
 	}
