@@ -101,6 +101,7 @@ func (s *Store) Check(ctx context.Context) (found []string, err error) {
 			}
 		}
 		found = append(found, conservation(tx)...)
+		found = append(found, checkKeySums(tx)...)
 		return tx.err
 	}))
 	return found, ctx.Err()

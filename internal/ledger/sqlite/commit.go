@@ -151,7 +151,11 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 
 // insertRows writes the keys and the newest revision of each alert.
 func insertRows(tx *tx, fid int64, revs []drover.Revision) {
+	if len(revs) == 0 {
+		return
+	}
 	var args, news []any
+	var keys uint64
 	for _, size := range rowSizes {
 		for ; len(revs) >= size.rows; revs = revs[size.rows:] {
 			args, news = args[:0], news[:0]
@@ -159,6 +163,7 @@ func insertRows(tx *tx, fid int64, revs []drover.Revision) {
 				r := &revs[i]
 				alert := ledger.AlertHash(r.AlertID)
 				hash, sum := alert[:alertKey], r.Sum[:]
+				keys ^= keySum(r.Changed, hash, r.Ordinal, sum, r.Seq, r.Created)
 				args = append(args, fid, int64(r.Changed), hash, int64(r.Ordinal), sum, int64(r.Seq), int64(r.Created))
 				news = append(news, fid, int64(r.Created), hash, int64(r.Changed), int64(r.Ordinal), sum, int64(r.Seq))
 			}
@@ -166,6 +171,7 @@ func insertRows(tx *tx, fid int64, revs []drover.Revision) {
 			tx.exec(size.newest, news...)
 		}
 	}
+	changeKeySum(tx, fid, keys)
 }
 
 // countCommit adds to the daily counts.

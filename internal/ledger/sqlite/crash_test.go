@@ -188,6 +188,7 @@ func storyChild(dir string) error {
 // opens what it left: all that was said is there, nothing is there by half,
 // and life goes on without help (reference faults S01, S18, I7, I9, I11).
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	hit := make(map[string]int)
 	var next atomic.Int64
@@ -384,6 +385,7 @@ func migrateChild(dir string) error {
 // TestMigrationKilled: a step is done whole or not at all, and an older
 // program refuses what a newer one has changed (reference faults S09, I22).
 func TestMigrationKilled(t *testing.T) {
+	t.Parallel()
 	for n := 1; ; n++ {
 		dir := t.TempDir()
 		if _, err := keyOf(filepath.Join(dir, "vault")); err != nil {

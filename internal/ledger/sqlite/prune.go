@@ -154,8 +154,10 @@ func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
 			gone = 0
 			tx.exec(`UPDATE feeds SET keys_from = max(keys_from, ?) WHERE fid = ?`, p.keys, fid)
 			for _, old := range []string{oldKeys, oldNoTime} {
-				gone += tx.exec(`DELETE FROM keys WHERE fid = ?1 AND (changed, alert, ordinal) IN (SELECT changed, alert, ordinal FROM keys WHERE `+old+` LIMIT ?4)`,
+				sum, n := sumRows(tx, `DELETE FROM keys WHERE fid = ?1 AND (changed, alert, ordinal) IN (SELECT changed, alert, ordinal FROM keys WHERE `+old+` LIMIT ?4) RETURNING `+keyColumns,
 					fid, int64(drover.NoInstant), p.keys, max(0, p.left-gone))
+				changeKeySum(tx, fid, sum)
+				gone += n
 			}
 			newest = tx.exec(`DELETE FROM newest WHERE fid = ?1 AND (created, alert) IN (SELECT created, alert FROM newest WHERE `+oldNewest+` LIMIT ?4)`, fid, int64(drover.NoInstant), p.keys, p.left)
 			return tx.err

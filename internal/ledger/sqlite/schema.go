@@ -9,7 +9,8 @@ const applicationID = 0x64727672
 // No index of revisions holds free text: times, hashes, numbers and fixed words
 // only. Bodies stand in blocks, sealed. feeds.floor is the last sequence number
 // whose body is gone, feeds.bytes what the feed's blocks take, feeds.keys_from
-// the change time below which keys may be gone; places.start is
+// the change time below which keys may be gone, feeds.keys_sum a checksum of the
+// keys that are there; places.start is
 // where the sink began, so that what became of every number above it can be
 // added up.
 var migrations = [][]string{
@@ -23,7 +24,7 @@ var migrations = [][]string{
 		`CREATE TABLE feeds (fid INTEGER PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, head INTEGER NOT NULL DEFAULT 0,
 			cursor_source TEXT NOT NULL DEFAULT '', cursor_version INTEGER NOT NULL DEFAULT 0, cursor_through INTEGER NOT NULL, whole INTEGER NOT NULL,
 			parked TEXT NOT NULL DEFAULT '', floor INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
-			keys_from INTEGER NOT NULL, UNIQUE (tenant, source))`,
+			keys_from INTEGER NOT NULL, keys_sum INTEGER NOT NULL DEFAULT 0, UNIQUE (tenant, source))`,
 		// In the order of time: new rows append, a re-read hits the hot tail, pruning is a range delete.
 		`CREATE TABLE keys (fid INTEGER NOT NULL, changed INTEGER NOT NULL, alert BLOB NOT NULL, ordinal INTEGER NOT NULL, sum BLOB NOT NULL,
 			seq INTEGER NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (fid, changed, alert, ordinal)) WITHOUT ROWID`,
