@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,16 +94,22 @@ type graphPass struct {
 	through drover.Instant
 	frozen  drover.Instant // what the server's clock said when at ran ahead of it
 	seen    *seen
-	pages   int      // pages that were not all
-	widest  int      // the most rows of a page that led on
-	asked   int      // how often it was unclear whether an instant is whole
-	stuck   int      // instants left in a row without a page that led on
-	run     *run     // a run of equal times that is read by links
-	windows *windows // a stretch that is read in windows
-	fails   int      // failures of the step at hand
-	shrink  int      // how often $top was halved for it
+	pages   int         // pages that were not all
+	widest  int         // the most rows of a page that led on
+	asked   int         // how often it was unclear whether an instant is whole
+	stuck   int         // instants left in a row without a page that led on
+	run     *run        // a run of equal times that is read by links
+	windows *windows    // a stretch that is read in windows
+	held    drover.Page // what a step that failed had read before it did
+	fails   int         // failures of the step at hand
+	shrink  int         // how often $top is halved for failures
+	calm    int         // steps since the last failure
 	done    bool
 }
+
+// regrow is after how many steps without a failure twice as many rows are asked
+// for again.
+const regrow = 8
 
 // maxAsked bounds how often a pass asks again because rows left an instant
 // while it was found out whether it is whole.
@@ -127,13 +134,21 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 		step = p.nextWindow
 	}
 	out, err := step(ctx)
+	out.Rows = slices.Concat(p.held.Rows, out.Rows)
+	out.Skipped = slices.Concat(p.held.Skipped, out.Skipped)
+	out.Absent = slices.Concat(p.held.Absent, out.Absent)
+	p.held = drover.Page{}
 	if err != nil {
+		p.held, p.calm = out, 0
 		if p.fails++; shrinks(err, p.fails) {
 			p.shrink++
 		}
 		return drover.Page{}, err
 	}
-	p.fails, p.shrink = 0, 0
+	p.fails = 0
+	if p.calm++; p.shrink > 0 && p.calm%regrow == 0 {
+		p.shrink--
+	}
 	out.Server, out.Through = p.clock.date, p.through
 	return out, nil
 }
@@ -181,14 +196,16 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 	}
 	partly(&out, res, p.known())
 	switch {
+	case p.stuck > maxStuck:
+		return out, p.notWhole(errBounds)
 	case page.next != "":
 		// Nothing behind this instant, and more to come: a page full of one
 		// instant, or an empty one with a link. Only links lead on.
 		p.run = newRun(p.at)
-	case fresh > 0 || astray > 0 && astray == len(page.rows) && len(out.Rows) > 0:
+	case fresh > 0:
 		// Ask again: what was clamped away may come now.
-	case astray > 0 && astray == len(page.rows) && len(out.Rows) == 0:
-		return drover.Page{}, p.notWhole(errBounds)
+	case astray > 0 && astray == len(page.rows):
+		return out, p.notWhole(errBounds)
 	case near == len(page.rows) && near >= 2 && (near >= p.widest || near >= top):
 		// Nothing but this instant, no link, and no page of this pass was
 		// longer: is it all, or was it clamped?
@@ -206,7 +223,7 @@ func (p *graphPass) doubt(ctx context.Context, q query, out drover.Page, rows []
 	if here == len(rows) {
 		var err error
 		if told, err = p.more(ctx, &out, q, rows); err != nil {
-			return drover.Page{}, err
+			return out, err
 		}
 		if p.asked++; told == askAgain && p.asked >= maxAsked {
 			told = notTold
@@ -237,6 +254,10 @@ func (p *graphPass) stepOver(out *drover.Page, next drover.Instant) {
 	p.stuck++
 	p.reach(p.at)
 }
+
+// maxStuck bounds how often a pass steps over in a row: the steps have come to
+// an hour by then.
+const maxStuck = 12
 
 // stride is how far to step beyond an instant after n instants in a row that
 // did not lead on.

@@ -37,7 +37,9 @@ func (p *graphPass) inOrder(ctx context.Context, out *drover.Page, page scanned,
 		return true, nil
 	}
 	heard := p.clock
-	_, before, _, err := p.fetch(ctx, p.bounded(drover.Span{From: p.at, To: last}, ""))
+	q := p.bounded(drover.Span{From: p.at, To: last}, "")
+	q.top = len(page.rows)
+	_, before, _, err := p.fetch(ctx, q)
 	p.clock = heard // the answer that counts is the one that is checked
 	if err != nil {
 		return false, err

@@ -15,7 +15,7 @@ import (
 // Bounds of reading a run of equal times by links.
 const (
 	runLinks    = 200 // links followed in one reading: 200,000 alerts
-	runEmpty    = 20  // empty pages in a row
+	runEmpty    = 20  // pages in a row that are empty or, in the first reading, bring nothing new
 	runReadings = 6   // until two agree
 	runRestarts = 1   // after a link was refused
 )
@@ -83,10 +83,11 @@ func (p *graphPass) nextOfRun(ctx context.Context) (out drover.Page, err error) 
 			r.met[alert{row.ID, row.Changed}] = struct{}{}
 		}
 	}
-	p.keep(&out, page.rows, r.at)
-	if len(page.rows) == 0 {
+	fresh := p.keep(&out, page.rows, r.at)
+	switch {
+	case len(page.rows) == 0, r.before == nil && fresh == 0:
 		r.empty++
-	} else {
+	default:
 		r.empty = 0
 	}
 	if upTo == len(page.rows) && page.next != "" {
@@ -98,11 +99,8 @@ func (p *graphPass) nextOfRun(ctx context.Context) (out drover.Page, err error) 
 			r.links++
 		case len(r.met) == 0:
 			// No alerts, and no end: nothing to divide either.
-			if len(out.Rows) > 0 {
-				return out, nil
-			}
 			p.run = nil
-			return drover.Page{}, p.notWhole(errEndless)
+			return out, p.notWhole(errEndless)
 		default:
 			p.splitRun()
 		}

@@ -139,7 +139,7 @@ func (p *graphPass) nextWindow(ctx context.Context) (out drover.Page, err error)
 		told, err := p.more(ctx, &out, p.bounded(span, pc.filter), page.rows)
 		switch {
 		case err != nil:
-			return drover.Page{}, err
+			return out, err
 		case told == thereIsMore:
 			full, w.clamp = true, len(page.rows)
 		case told == askAgain:

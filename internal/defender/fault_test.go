@@ -1,0 +1,473 @@
+package defender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"drover"
+	"drover/internal/httpx"
+)
+
+// once answers request n with a status and a body, and the others as usual.
+func once(n int, status int, body string, header ...string) func(*api, int, http.ResponseWriter, *http.Request) bool {
+	return func(_ *api, m int, w http.ResponseWriter, _ *http.Request) bool {
+		if m != n {
+			return false
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Add(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+		return true
+	}
+}
+
+func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
+	want := entries("a", 25, t0, time.Second)
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		header []string
+		kind   drover.Kind
+	}{
+		"200 and an error object":   {200, `{"error":{"code":"UnknownError","message":""}}`, nil, drover.Transient},
+		"200 and nothing":           {200, ``, nil, drover.Transient},
+		"200 and null":              {200, `null`, nil, drover.Transient},
+		"200 without value":         {200, `{}`, nil, drover.Transient},
+		"200 and value is null":     {200, `{"value":null}`, nil, drover.Transient},
+		"204":                       {204, ``, nil, drover.Transient},
+		"200 and a sign-in page":    {200, `<!DOCTYPE html><html>`, []string{"Content-Type", "text/html"}, drover.Transient},
+		"a web page called JSON":    {200, "\n<html>", []string{"Content-Type", "application/json"}, drover.Transient},
+		"302 to a sign-in page":     {302, ``, []string{"Location", "https://evil.example/"}, drover.Transient},
+		"401 from a sign-in page":   {401, `<html>`, []string{"Content-Type", "text/html"}, drover.Transient},
+		"407":                       {407, ``, nil, drover.Transient},
+		"429 that says how long":    {429, `{"error":{"code":"TooManyRequests"}}`, []string{"Retry-After", "2.128"}, drover.Throttled},
+		"500 with an empty message": {500, `{"error":{"code":"UnknownError","message":""}}`, nil, drover.Transient},
+		"502 and a web page":        {502, `<html>`, []string{"Content-Type", "text/html"}, drover.Transient},
+		"a page that is cut":        {200, `{"value":[{"id":"a"`, nil, drover.Transient},
+	} {
+		for n := 1; n <= 3; n++ {
+			t.Run(fmt.Sprintf("%s, request %d", name, n), func(t *testing.T) {
+				a := newAPI(want...)
+				a.answer = once(n, tt.status, tt.body, tt.header...)
+				s := graph(a, 10)
+				p := s.Read(tenant(), open)
+				through := open.From
+				for {
+					page, err := p.Next(t.Context())
+					if err != nil {
+						var e *drover.Error
+						if !errors.As(err, &e) || e.Kind != tt.kind || e.Tenant != tenantA || e.Op != "read alerts" {
+							t.Errorf("got %#v", err)
+						}
+						if tt.kind == drover.Throttled && e.Wait < 2128*time.Millisecond {
+							t.Errorf("wait %s", e.Wait)
+						}
+						break
+					}
+					through = page.Through
+				}
+				page, err := p.Next(t.Context()) // the step that failed is repeated
+				if err != nil || page.Through < through {
+					t.Fatalf("through %s after %s, %v", page.Through, through, err)
+				}
+				a2 := newAPI(want...)
+				a2.answer = once(n, tt.status, tt.body, tt.header...)
+				got := read(t, graph(a2, 10), open, 100, 1)
+				if lost := got.missing(want); !got.done || len(lost) > 0 {
+					t.Errorf("done %v, lost %v", got.done, lost)
+				}
+			})
+		}
+	}
+}
+
+func TestJSONOfAnotherTypeIsStillAPage(t *testing.T) {
+	want := entries("a", 5, t0, time.Second)
+	a := newAPI(want...)
+	a.answer = func(a *api, n int, w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "text/plain")
+		return false
+	}
+	whole(t, a, read(t, graph(a, 10), open, 100, 0), want)
+}
+
+func TestARefusalSaysWhoMustDoWhat(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		hint   string
+	}{
+		"a permission is missing":      {403, `{"error":{"code":"Forbidden","message":"Missing application roles. API required roles: SecurityAlert.Read.All, application roles: ."}}`, "consent to SecurityAlert.Read.All"},
+		"no Defender":                  {403, `{"error":{"code":"Forbidden","message":"Unauthorized request - Account is not provisioned."}}`, "no active Defender"},
+		"no Defender, by 401":          {401, `{"error":{"code":"","message":"No Tvm license"}}`, "no active Defender"},
+		"an inactive account":          {403, `{"error":{"code":"","message":"Account mode is inactive"}}`, "no active Defender"},
+		"one of two causes":            {403, `{"error":{"code":"Forbidden","message":""}}`, "or the tenant is not onboarded"},
+		"a token nobody accepts":       {401, `{"error":{"code":"InvalidAuthenticationToken","message":"x"}}`, "fresh token"},
+		"the host is gone":             {410, ``, "no Graph alerts_v2"},
+		"the collection is not there":  {404, `{"error":{"code":"ResourceNotFound"}}`, "no Graph alerts_v2"},
+		"the question is not accepted": {400, `{"error":{"code":"BadRequest","message":"Invalid filter"}}`, "needs an update"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI()
+			a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(tt.status)
+				fmt.Fprint(w, tt.body)
+				return true
+			}
+			got := read(t, graph(a, 10), open, 5, 0)
+			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), tt.hint) {
+				t.Fatalf("got %v, hint %q", got.errs, drover.HintOf(got.errs[0]))
+			}
+			if strings.Contains(got.errs[0].Error(), "Missing") || strings.Contains(got.errs[0].Error(), "token-") {
+				t.Errorf("the error shows what the API said: %v", got.errs[0])
+			}
+		})
+	}
+	t.Run("the SIEM API is retired", func(t *testing.T) {
+		a := newAPI()
+		a.answer = once(1, 410, "")
+		got := read(t, NewSIEMDetections(options(a)), open, 5, 0)
+		if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), "alerts_v2") {
+			t.Errorf("got %v", got.errs)
+		}
+	})
+}
+
+func TestATokenIsRenewedOnceAndTheSameQuestionAskedAgain(t *testing.T) {
+	want := entries("a", 25, t0, time.Second)
+	for n := 1; n <= 4; n++ {
+		a := newAPI(want...)
+		a.answer = once(n, 401, `{"error":{"code":"InvalidAuthenticationToken"}}`)
+		whole(t, a, read(t, graph(a, 10), open, 100, 0), want)
+		if a.requests[n-1] != a.requests[n] || a.tokens[n-1] == a.tokens[n] {
+			t.Errorf("request %d: asked %q with another token, want the same", n, a.requests[n])
+		}
+	}
+}
+
+func TestATokenRefusedForEverCostsFewTokens(t *testing.T) {
+	a := newAPI()
+	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
+	o := options(a)
+	p := o.Tokens.(*purse)
+	s := NewGraphAlerts(o)
+	for range 60 {
+		if got := read(t, s, open, 1, 0); drover.KindOf(got.errs[0]) != drover.Denied {
+			t.Fatal(got.errs)
+		}
+		a.now = a.now.Add(time.Minute)
+	}
+	if p.renewed > 3 {
+		t.Errorf("%d tokens in an hour", p.renewed)
+	}
+	a.answer = nil
+	a.answer = once(len(a.requests)+1, 401, "")
+	a.now = a.now.Add(time.Hour)
+	if got := read(t, s, open, 10, 0); !got.done {
+		t.Errorf("not healed: %v", got.errs)
+	}
+}
+
+func TestAPartialAnswerLeavesAGapForTheProviderAndMissingLicencesAreCoverage(t *testing.T) {
+	want := entries("a", 15, t0, time.Second)
+	a := newAPI(want...)
+	a.answer = func(_ *api, n int, w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Add("Warning", `199 - "Microsoft/IPC/504/10001", 199 - "Microsoft/MCAS/403/12"`)
+		w.Header().Add("Warning", `199 - "Vendor\x00/Odd/nonsense/1"`)
+		return false
+	}
+	got := read(t, graph(a, 10), open, 100, 0)
+	whole(t, a, got, want)
+	if !slices.Contains(got.absent, "Microsoft/MCAS") || slices.Contains(got.absent, "Microsoft/IPC") {
+		t.Errorf("absent %q", got.absent)
+	}
+	at := open.From
+	for _, s := range got.skipped {
+		switch s.Provider {
+		case "Microsoft/IPC":
+			if s.Span.From != at {
+				t.Errorf("a gap from %s, want from %s", s.Span.From, at)
+			}
+			at = s.Span.To
+		case "Microsoft/MCAS":
+			t.Error("what is not licensed is no gap")
+		}
+	}
+	if at != got.through {
+		t.Errorf("the gaps reach to %s, the pass to %s", at, got.through)
+	}
+	t.Run("206 that names nobody", func(t *testing.T) {
+		a := newAPI()
+		a.answer = once(1, 206, `{"value":[]}`)
+		got := read(t, graph(a, 10), open, 10, 0)
+		if !got.done || len(got.skipped) != 1 || got.skipped[0].Provider == "" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestLinksWithoutEndEndAndNothingIsClaimed(t *testing.T) {
+	for name, next := range map[string]func(n int) string{
+		"the same link for ever":      func(int) string { return base + graphPath + "?$skiptoken=a" },
+		"two links in turn":           func(n int) string { return fmt.Sprintf(base+graphPath+"?$skiptoken=%d", n%2) },
+		"always another link":         func(n int) string { return fmt.Sprintf(base+graphPath+"?$skiptoken=%d", n) },
+		"a link, and rows in the end": func(n int) string { return fmt.Sprintf(base+graphPath+"?$skiptoken=%d", n) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI()
+			a.answer = func(_ *api, n int, w http.ResponseWriter, r *http.Request) bool {
+				fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[]}`, next(n))
+				return true
+			}
+			got := read(t, graph(a, 10), open, 1000, 0)
+			if got.done || len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Transient || got.through > open.From {
+				t.Errorf("done %v, through %s, errors %v", got.done, got.through, got.errs)
+			}
+			if len(a.requests) > runEmpty+5 {
+				t.Errorf("%d requests", len(a.requests))
+			}
+		})
+	}
+	t.Run("an instant of which links show no end", func(t *testing.T) {
+		a := newAPI()
+		ties := entries("t", 30, t0, 0)
+		a.answer = func(a *api, n int, w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.RawQuery, "severity") {
+				if len(a.requests) > 2000 {
+					t.Fatal("requests without end")
+				}
+				var rows []string
+				for i := range 3 {
+					rows = append(rows, ties[(n*3+i)%30].json(false))
+				}
+				fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[%s]}`, fmt.Sprintf(base+graphPath+"?$skiptoken=%d", n), strings.Join(rows, ","))
+				return true
+			}
+			return false
+		}
+		got := read(t, graph(a, 3), open, 3000, 6)
+		if lost := got.missing(ties); len(lost) > 0 {
+			t.Errorf("lost %d", len(lost))
+		}
+		if got.done && got.through > t0 && !left(got.skipped, t0) {
+			t.Errorf("an instant without end is said to be whole")
+		}
+	})
+}
+
+// hostile are links that must not be followed with a token.
+var hostile = []string{
+	"https://evil.example/v1.0/security/alerts_v2", "http://graph.test/v1.0/security/alerts_v2", "https://graph.test:444/v1.0/security/alerts_v2",
+	"https://graph.test.evil.example/v1.0/security/alerts_v2", "https://graph.test@evil.example/v1.0/security/alerts_v2", "https://a@graph.test/v1.0/security/alerts_v2",
+	"//evil.example/v1.0/security/alerts_v2", "/v1.0/security/alerts_v2?$skip=10", "?$skip=10", "v1.0/security/alerts_v2", "https:\\\\graph.test\\v1.0\\security\\alerts_v2",
+	"https://graph.test\\@evil.example/v1.0/security/alerts_v2", "https://evil.example\\graph.test/v1.0/security/alerts_v2", "https://gr\u0430ph.test/v1.0/security/alerts_v2",
+	"https://xn--grph-2we.test/v1.0/security/alerts_v2", "https://127.0.0.1/v1.0/security/alerts_v2", "https://[::1]/v1.0/security/alerts_v2", "https://2130706433/v1.0/security/alerts_v2",
+	"https://graph.test/v1.0/security/alerts_v2\r\nX: y", "https://graph.test/v1.0/security/alerts_v2 ", " https://graph.test/v1.0/security/alerts_v2", "https://graph.test\t/v1.0/security/alerts_v2",
+	"https://graph.microsoft.us/v1.0/security/alerts_v2", "https://microsoftgraph.chinacloudapi.cn/v1.0/security/alerts_v2", "https://graph.test/v1.0/security/incidents",
+	"https://graph.test/v1.0/security/alerts_v2/da1", "https://graph.test/v1.0/security/alerts_v2/../../me", "https://graph.test/v1.0/security/alerts_v2/%2e%2e/incidents", "https://graph.test/v1.0/security%2falerts_v2",
+	"https://graph.test/beta/security/alerts_v2", "https://graph.test//v1.0/security/alerts_v2", "https://graph.test/v1.0/security/alerts_v2#x", "https://graph.test/v1.0/security/alerts_v2;x=y", "https://graph.test", "https://graph.test/",
+	"ftp://graph.test/v1.0/security/alerts_v2", "file:///v1.0/security/alerts_v2", "javascript:alert(1)", "data:text/html,x", "https:graph.test/v1.0/security/alerts_v2", "https:/graph.test/v1.0/security/alerts_v2",
+	"https:///graph.test/v1.0/security/alerts_v2", "https://graph.test:/v1.0/security/alerts_v2\x00", "https://graph.test:0443x/v1.0/security/alerts_v2", "HTTPS:\\\\evil.example", "https://graph.test.:443/v1.0/security/alerts_v2",
+	"https://graph%2etest/v1.0/security/alerts_v2", "https://evil.example/https://graph.test/v1.0/security/alerts_v2", "https://evil.example?https://graph.test/v1.0/security/alerts_v2", "https://evil.example#https://graph.test/v1.0/security/alerts_v2",
+	"https://graph.test:443@evil.example/v1.0/security/alerts_v2", "https://evil.example/v1.0/security/alerts_v2?x=@graph.test", "https://graph.test,evil.example/v1.0/security/alerts_v2", "https://graph.test%00.evil.example/v1.0/security/alerts_v2",
+	"https://graph.test\u3002evil.example/v1.0/security/alerts_v2", "https://\u24d6raph.test/v1.0/security/alerts_v2", "https://graph.test/v1.0/security/alerts_v2\u2028", "https://graph.test/v1.0/security/alerts_v2%00", "https://graph.test/v1.0/security/alerts_v2%0d%0ax",
+	"https://graph.test/v1.0/./security/alerts_v2", "https://graph.test/v1.0/security/alerts_v2/.", "https://graph.test/v1.0/security/alerts_v2extra",
+}
+
+func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
+	want := entries("t", 30, t0, 0)
+	foreign := 0
+	for _, link := range hostile {
+		a := newAPI(want...)
+		a.rename = func(string) string { return link }
+		o := options(a)
+		o.PageSize = 10
+		a.clamp = 10
+		o.HTTP = func(drover.Tenant) (Doer, error) {
+			return guard{direct{a}, func(r httpx.Request) {
+				if !strings.HasPrefix(r.URL, base+graphPath+"?") || r.Origin != base+graphPath {
+					foreign++
+					t.Errorf("%q: a token goes to %q", link, r.URL)
+				}
+			}}, nil
+		}
+		p := NewGraphAlerts(o).Read(tenant(), open)
+		got := result{through: drover.NoInstant}
+		for range 10 {
+			page, err := p.Next(t.Context())
+			if err != nil {
+				got.errs = append(got.errs, err)
+				break
+			}
+			got.through, got.done = page.Through, got.done || page.Done
+		}
+		if len(got.errs) == 0 || got.done {
+			t.Errorf("%q was taken for a link", link)
+			continue
+		}
+		var e *drover.Error
+		if !errors.As(got.errs[0], &e) || e.Kind != drover.Transient || e.Code != "link outside origin" || strings.Contains(e.Error(), "evil") {
+			t.Errorf("%q: %v", link, got.errs[0])
+		}
+		if got.through > t0 {
+			t.Errorf("%q: through %s", link, got.through)
+		}
+	}
+	t.Logf("%d spellings, tokens sent elsewhere: %d", len(hostile), foreign)
+}
+
+// guard looks at requests before they are made.
+type guard struct {
+	d    Doer
+	look func(httpx.Request)
+}
+
+func (g guard) Do(ctx context.Context, r httpx.Request) (*httpx.Response, error) {
+	g.look(r)
+	return g.d.Do(ctx, r)
+}
+
+func FuzzLink(f *testing.F) {
+	for _, l := range hostile {
+		f.Add(l)
+	}
+	f.Add(base + graphPath + "?$skip=10")
+	f.Fuzz(func(t *testing.T, link string) {
+		got, err := checkLink(base+graphPath, link)
+		if err != nil {
+			return
+		}
+		req, err := http.NewRequest(http.MethodGet, got, nil)
+		if err != nil {
+			t.Fatalf("%q cannot be asked for: %v", got, err)
+		}
+		if u := req.URL; u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "graph.test") || u.Port() != "" && u.Port() != "443" || u.User != nil || !strings.EqualFold(strings.TrimSuffix(u.Path, "/"), graphPath) {
+			t.Fatalf("%q leads to %s", link, u)
+		}
+	})
+}
+
+func TestALinkRefusedStartsTheInstantAgain(t *testing.T) {
+	want := slices.Concat(entries("t", 30, t0, 0), entries("z", 5, t0.Add(time.Second), time.Second))
+	for _, status := range []int{400, 404, 410} {
+		a := newAPI(want...)
+		a.clamp = 10
+		refused := 0
+		a.answer = func(_ *api, _ int, w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Query().Has("$skip") && refused < 1 {
+				refused++
+				w.WriteHeader(status)
+				fmt.Fprint(w, `{"error":{"code":"","message":"Query option 'SkipToken' is not allowed"}}`)
+				return true
+			}
+			return false
+		}
+		whole(t, a, read(t, graph(a, 10), open, 200, 0), want)
+		if refused == 0 {
+			t.Fatal("no link was followed")
+		}
+	}
+}
+
+func TestASpanThatIsEmptyIsNoSuccess(t *testing.T) {
+	for name, span := range map[string]drover.Span{"both ends equal": {From: t0, To: t0}, "the wrong way round": {From: t0, To: t0 - 1}} {
+		a := newAPI()
+		for _, s := range []drover.Source{graph(a, 10), NewSIEMDetections(options(a))} {
+			if _, err := s.Read(tenant(), span).Next(t.Context()); drover.KindOf(err) != drover.Broken || len(a.requests) > 0 {
+				t.Errorf("%s, %s: %v after %d requests", name, s.ID(), err, len(a.requests))
+			}
+		}
+	}
+}
+
+func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
+	for name, tt := range map[string]struct{ from, at, to string }{
+		"one step wide":       {"2026-03-02T08:00:00.0033333Z", "2026-03-02T08:00:00.0033333Z", "2026-03-02T08:00:00.0033334Z"},
+		"across the year end": {"2025-12-31T23:59:59Z", "2025-12-31T23:59:59.9999999Z", "2026-01-01T00:00:01Z"},
+		"across a clock hour": {"2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z", "2026-03-29T03:30:00Z"},
+	} {
+		for _, coarse := range []time.Duration{0, time.Millisecond} {
+			e := entry{id: "x", changed: at(tt.at), severity: "high"}
+			a := newAPI(e)
+			a.coarse, a.now = coarse, at("2026-06-01T00:00:00Z")
+			for _, s := range []drover.Source{graph(a, 10), NewSIEMDetections(options(a))} {
+				got := read(t, s, drover.Span{From: at(tt.from), To: at(tt.to)}, 100, 0)
+				whole(t, a, got, []entry{e})
+				if got.through != at(tt.to) {
+					t.Errorf("%s, %s: through %s", name, s.ID(), got.through)
+				}
+			}
+			for _, q := range a.requests {
+				if strings.Contains(q, "%2B") {
+					t.Errorf("%s: a time that is not UTC: %s", name, q)
+				}
+			}
+		}
+	}
+}
+
+func TestAbsurdTimesMoveNothing(t *testing.T) {
+	good := entries("a", 5, t0, time.Second)
+	odd := []entry{
+		{id: "future", changed: at("9999-12-31T23:59:59.9999999Z")},
+		{id: "tomorrow", changed: t0.Add(30 * time.Hour)},
+		{id: "null", changed: t0.Add(10 * time.Second), raw: `{"id":"null","lastUpdateDateTime":null,"FullId":"null","LastProcessedTimeUtc":null}`},
+		{id: "junk", changed: t0.Add(11 * time.Second), raw: `{"id":"junk","lastUpdateDateTime":"soon","FullId":"junk"}`},
+		{id: "bad", changed: t0.Add(12 * time.Second), raw: `{"lastUpdateDateTime":"2026-03-02T08:00:12Z","LastProcessedTimeUtc":"2026-03-02T08:00:12Z"}`},
+	}
+	for _, noDate := range []bool{false, true} {
+		a := newAPI(slices.Concat(good, odd)...)
+		a.noDate = noDate
+		got := read(t, graph(a, 3), open, 200, 0)
+		whole(t, a, got, good)
+		for _, e := range odd[:2] {
+			if !got.rows[alert{e.id, e.changed}] {
+				t.Errorf("%s was not returned", e.id)
+			}
+		}
+		for _, e := range odd[2:] {
+			if got.raw[e.raw] != 1 {
+				t.Errorf("%s was returned %d times", e.id, got.raw[e.raw])
+			}
+		}
+		if noDate && got.through > t0.Add(12*time.Second) || !noDate && (got.through > a.now || got.through < a.now.Add(-time.Minute)) {
+			t.Errorf("no Date %v: through %s", noDate, got.through)
+		}
+	}
+}
+
+func TestAPersistentFailureAsksForLess(t *testing.T) {
+	want := entries("a", 40, t0, time.Second)
+	a := newAPI(want...)
+	a.answer = func(_ *api, _ int, w http.ResponseWriter, r *http.Request) bool {
+		if top := r.URL.Query().Get("$top"); len(top) > 1 || top > "4" {
+			w.WriteHeader(500)
+			return true
+		}
+		return false
+	}
+	got := read(t, graph(a, 32), open, 500, 6)
+	if lost := got.missing(want); !got.done || len(lost) > 0 {
+		t.Errorf("done %v, lost %d, %d errors", got.done, len(lost), len(got.errs))
+	}
+}
+
+func TestBytesThatVaryFromReadToReadEndThePassAllTheSame(t *testing.T) {
+	a := newAPI(entries("a", 3, t0, 0)...)
+	n := 0
+	a.rewrite = func(_ int, body []byte) []byte {
+		n++
+		return []byte(strings.ReplaceAll(string(body), `"status":"new"`, fmt.Sprintf(`"status":"new","live":%d`, n)))
+	}
+	if got := read(t, graph(a, 10), open, 20, 0); !got.done {
+		t.Error("no end")
+	}
+}
