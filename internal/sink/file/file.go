@@ -2,9 +2,11 @@
 //
 // It promises: once per record, across kill -9 and power cuts, as long as one
 // process writes and nobody else changes the files. A record counts as taken
-// when it was fsynced; where the file ended then is kept in the ledger with the
-// place (the lane's mark), so that after a crash the file itself tells which
-// lines of the batch it has. Only whole lines are left standing.
+// when it was fsynced. Where the file ended then is kept in the ledger with
+// the place (the lane's mark), so that after a crash the file itself tells
+// which lines of the batch it has. Only whole lines are left standing. What
+// somebody else wrote is never cut away and never built upon: the lane parks
+// and says so (reference faults-and-invariants D18, D19, D24, S23, U09).
 package file
 
 import (
@@ -13,9 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
-	"regexp"
-	"strings"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -26,24 +26,24 @@ import (
 // Options of a Sink. Root is required.
 type Options struct {
 	Root string // directory below which everything stands
-	// Path of a file below Root; {tenant}, {customer} and {source}… see
-	// Fields. Default "{customer}/{tenant}.ndjson".
+	// Path is a template for the files below Root; it may hold Fields in
+	// braces. Default "{customer}/{tenant}.ndjson".
 	Path     string
-	MaxBytes int64            // a file is put away when it is larger; 0: 256 MiB
-	MaxAge   time.Duration    // or older; 0: 24 h
+	Sink     drover.SinkID    // what {sink} stands for
+	MaxBytes int64            // a file of at least that size is put away before the next batch; 0: 256 MiB
+	MaxAge   time.Duration    // or when it was begun that long ago; 0: 24 h
+	Mode     fs.FileMode      // of files; directories get the same and may be entered; 0: 0600
 	Now      func() time.Time // time.Now by default
 }
-
-// Fields are the names that a path may hold: IDs and slugs only, never
-// anything that an alert or a person wrote.
-var Fields = []string{"tenant", "customer", "name"}
 
 // lockName keeps a second process out of Root.
 const lockName = ".drover.lock"
 
-// Sink appends to files.
+// Sink appends to files. It holds no file open between two batches, so their
+// number is not bounded by what the system allows.
 type Sink struct {
 	opt  Options
+	disk disk
 	root *os.Root
 	lock *os.File
 
@@ -52,35 +52,12 @@ type Sink struct {
 }
 
 var (
-	_     drover.Sink  = (*Sink)(nil)
-	_     drover.Asker = (*Sink)(nil)
-	field              = regexp.MustCompile(`\{([^{}]*)\}`)
+	_ drover.Sink  = (*Sink)(nil)
+	_ drover.Asker = (*Sink)(nil)
 )
 
-// CheckPath says what is wrong with a path template.
-func CheckPath(p string) error {
-	for _, m := range field.FindAllStringSubmatch(p, -1) {
-		known := false
-		for _, f := range Fields {
-			known = known || f == m[1]
-		}
-		if !known {
-			return fmt.Errorf("{%s} is not known in a path; known are: {%s}", m[1], strings.Join(Fields, "}, {"))
-		}
-	}
-	plain := field.ReplaceAllString(p, "x")
-	if plain == "" || strings.ContainsAny(plain, "{}\x00\\") || path.IsAbs(plain) || path.Clean(plain) != plain || strings.HasPrefix(plain, "..") || !fs.ValidPath(plain) {
-		return fmt.Errorf("%q is no path below the root: use names, slashes and {tenant}, {customer}, {name}", p)
-	}
-	for _, part := range strings.Split(plain, "/") {
-		if strings.HasPrefix(part, ".") || len(part) > 200 {
-			return fmt.Errorf("%q is no path below the root: a part begins with a dot or is too long", p)
-		}
-	}
-	return nil
-}
-
-// New opens the root and keeps other processes out of it.
+// New opens the root, makes it if it is not there, and keeps other processes
+// out of it until Close.
 func New(opt Options) (*Sink, error) {
 	if opt.Path == "" {
 		opt.Path = "{customer}/{tenant}.ndjson"
@@ -94,92 +71,83 @@ func New(opt Options) (*Sink, error) {
 	if opt.MaxAge <= 0 {
 		opt.MaxAge = 24 * time.Hour
 	}
+	if opt.Mode == 0 {
+		opt.Mode = 0o600
+	}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if err := os.MkdirAll(opt.Root, 0o700); err != nil {
+	if err := os.MkdirAll(opt.Root, dirMode(opt.Mode)); err != nil {
 		return nil, fmt.Errorf("make the sink's directory: %w", err)
+	}
+	if err := syncParent(opt.Root); err != nil {
+		return nil, fmt.Errorf("make the sink's directory durable: %w", err)
 	}
 	root, err := os.OpenRoot(opt.Root)
 	if err != nil {
 		return nil, fmt.Errorf("open the sink's directory: %w", err)
 	}
-	lock, err := root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-			_ = lock.Close()
-			if errors.Is(err, syscall.EWOULDBLOCK) {
-				err = fmt.Errorf("another process writes to %s", opt.Root)
-			}
-		}
+	lock, err := lockRoot(root, opt.Root)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the sink's directory: %w", err), root.Close())
+	}
+	return &Sink{opt: opt, disk: rooted{root}, root: root, lock: lock, lanes: make(map[string]*lane)}, nil
+}
+
+// dirMode adds the right to enter where there is one to read.
+func dirMode(m fs.FileMode) fs.FileMode { return m.Perm() | m.Perm()>>2&0o111 }
+
+// syncParent makes the name of a directory durable.
+func syncParent(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(abs))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // somebody else's directory: the name in it was made by them
 	}
 	if err != nil {
-		_ = root.Close()
-		return nil, fmt.Errorf("lock the sink's directory: %w", err)
+		return err
 	}
-	return &Sink{opt: opt, root: root, lock: lock, lanes: make(map[string]*lane)}, nil
+	return errors.Join(d.Sync(), d.Close())
 }
 
-// Lane is the path of the tenant's file.
-func (s *Sink) Lane(t drover.Tenant) string {
-	return field.ReplaceAllStringFunc(s.opt.Path, func(f string) string {
-		switch f {
-		case "{tenant}":
-			return string(t.ID)
-		case "{customer}":
-			return string(t.Customer)
-		default:
-			return t.Name
+// lockRoot takes the lock of a root. The kernel gives it back when the process
+// ends, however it ends.
+func lockRoot(root *os.Root, shown string) (*os.File, error) {
+	lock, err := root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, &drover.Error{Op: "write below " + shown, Kind: drover.Denied, Err: errors.New("another process writes there"), Hint: "give each drover, and each of its sinks, a root of its own"}
 		}
-	})
+		return nil, err
+	}
+	return lock, nil
 }
 
-// lane returns the open file of a path.
-func (s *Sink) lane(name string) (*lane, error) {
-	if err := CheckPath(name); err != nil || strings.ContainsAny(name, "{}") {
-		return nil, &drover.Error{Op: "write to a file", Kind: drover.Denied, Err: fmt.Errorf("%q is not below the root", name)}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.lanes[name]
-	if l == nil {
-		l = &lane{s: s, name: name}
-		s.lanes[name] = l
-	}
-	return l, nil
-}
-
-// Check writes a file, fsyncs it and takes it away again.
+// Check writes a hidden file, fsyncs it and takes it away again.
 func (s *Sink) Check(context.Context) (string, error) {
 	const probe = ".drover.probe"
-	f, err := s.root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := s.disk.remove(probe); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", diskError("check the file sink", err)
+	}
+	f, err := s.disk.create(probe, 0o600)
 	if err == nil {
-		_, werr := f.WriteString("probe\n")
-		err = errors.Join(werr, f.Sync(), f.Close(), s.root.Remove(probe))
+		_, werr := f.WriteAt([]byte("probe\n"), 0)
+		err = errors.Join(werr, f.Sync(), f.Close(), s.disk.remove(probe))
 	}
 	if err != nil {
 		return "", diskError("check the file sink", err)
 	}
-	return "once: fsynced before it counts, and never written twice by this process, across crashes", nil
+	return "once: a record counts when it is fsynced, and this process never writes it twice, across crashes and power cuts", nil
 }
 
-// Close closes all files.
+// Close lets other processes into the root.
 func (s *Sink) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var errs []error
-	for _, l := range s.lanes {
-		errs = append(errs, l.close())
-	}
-	return errors.Join(append(errs, s.lock.Close(), s.root.Close())...)
-}
-
-// diskError says what a disk's error means: full passes, the rest needs
-// somebody.
-func diskError(op string, err error) error {
-	e := &drover.Error{Op: op, Kind: drover.Denied, Err: err, Hint: "check that the directory is there, on a disk that can be written, and ours"}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		e.Kind, e.Hint = drover.Transient, "the disk is full: make room; drover goes on by itself"
-	}
-	return e
+	return errors.Join(s.lock.Close(), s.root.Close())
 }

@@ -1,0 +1,109 @@
+package file
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+
+	"drover"
+)
+
+// scan is what the lines behind a mark turn out to be.
+type scan struct {
+	lines  map[string][]int // of the batch, by their bytes
+	ids    map[key]int      // and by event ID
+	found  []int            // records of the batch, in the order of the file
+	seen   known            // event IDs of all whole lines that stay
+	others int              // lines of drover's own that are not of the batch
+}
+
+var errForeign = errors.New("a line that is not drover's")
+
+func newScan(recs []drover.Record, index []int, has []bool) *scan {
+	s := &scan{lines: make(map[string][]int, len(index)), ids: make(map[key]int, len(index)), seen: make(known)}
+	for _, i := range index {
+		if !has[i] {
+			s.lines[string(recs[i].Body)] = append(s.lines[string(recs[i].Body)], i)
+			s.ids[keyOf(&recs[i])] = i
+		}
+	}
+	return s
+}
+
+// read takes the lines of r and returns where the last that stays ends.
+// Behind a line that a power cut left in pieces (it holds zero bytes) nothing
+// stays: nothing behind it was ever confirmed.
+func (s *scan) read(r io.Reader) (end int64, err error) {
+	broken := false
+	err = eachLine(r, func(line []byte, whole bool) error {
+		i, ours := s.match(line)
+		k, own := keyOfLine(line)
+		if !ours && own {
+			i, ours = s.ids[k]
+		}
+		switch {
+		case !whole, bytes.IndexByte(line, 0) >= 0:
+			broken = true
+		case !ours && !own:
+			return errForeign
+		}
+		if broken {
+			return nil
+		}
+		end += int64(len(line)) + 1
+		if own {
+			s.seen[k] = struct{}{}
+		}
+		if ours {
+			s.found = append(s.found, i)
+		} else {
+			s.others++
+		}
+		return nil
+	})
+	return end, err
+}
+
+// match finds the record of the batch that a line is, byte for byte. Format
+// raw may write one line for two records; each line counts for one.
+func (s *scan) match(line []byte) (i int, ok bool) {
+	list := s.lines[string(line)]
+	if len(list) == 0 {
+		return 0, false
+	}
+	if len(list) > 1 {
+		s.lines[string(line)] = list[1:]
+	}
+	return list[0], true
+}
+
+// eachLine calls f for each line, without its end; whole is false for a last
+// one that has none.
+func eachLine(r io.Reader, f func(line []byte, whole bool) error) error {
+	in := bufio.NewReaderSize(r, 256<<10)
+	var long []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			long = append(long, part...)
+			continue
+		case err != nil && err != io.EOF:
+			return err
+		}
+		if long != nil {
+			part = append(long, part...)
+			long = nil
+		}
+		line, whole := bytes.CutSuffix(part, []byte("\n"))
+		if len(part) > 0 {
+			if ferr := f(line, whole); ferr != nil {
+				return ferr
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
