@@ -17,11 +17,11 @@ import (
 
 func newLab() *cobra.Command {
 	var (
-		listen, dir string
-		customers   int
-		backlog     int
-		rate        float64
-		seed        uint64
+		listen, dir, data string
+		customers         int
+		backlog           int
+		rate              float64
+		seed              uint64
 	)
 	c := &cobra.Command{
 		Use: "lab", Short: "Serve a pretend Microsoft cloud, for anyone's client",
@@ -32,7 +32,11 @@ credentials and a fitting drover.yaml into a directory, and a log of everything
 that it truly showed. See docs/lab.md.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, story: func(i int) estate.Options {
+			rows, err := readData(data)
+			if err != nil {
+				return err
+			}
+			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, data: rows, story: func(i int) estate.Options {
 				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Silent: 0.02}
 			}})
 			if err != nil {
@@ -52,6 +56,7 @@ that it truly showed. See docs/lab.md.`,
 	f := c.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8443", "address to listen on")
 	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
+	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, siem_detections) to serve instead of made ones")
 	f.IntVar(&customers, "customers", 8, "how many customers")
 	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")
 	f.Float64Var(&rate, "rate", 6, "new alerts a minute for each")
@@ -71,7 +76,16 @@ type stageOptions struct {
 	dir, listen string
 	seed        uint64
 	customers   int
+	data        *estate.Data
 	story       func(i int) estate.Options
+}
+
+// readData reads a directory of real-shaped rows; none if there is no name.
+func readData(dir string) (*estate.Data, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	return estate.ReadData(dir)
 }
 
 // splunkToken is the token of the pretend Splunk; it opens nothing else.
@@ -96,7 +110,7 @@ func newStage(opt stageOptions) (*stage, error) {
 	if s.splunk, err = splunk.New(splunk.Options{Tokens: []splunk.Token{{Name: "soc", Value: splunkToken}}, Log: s.splunkLog}); err != nil {
 		return nil, err
 	}
-	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Truth: s.truthLog, Splunk: s.splunk}); err != nil {
+	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Truth: s.truthLog, Splunk: s.splunk}); err != nil {
 		return nil, err
 	}
 	if s.addr, err = s.lab.Start(opt.listen); err != nil {

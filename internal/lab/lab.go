@@ -32,10 +32,17 @@ type Options struct {
 	// Story is each customer's; ID is filled in. It is called with the
 	// customer's number.
 	Story func(i int) estate.Options
+	// Data serves real-shaped rows instead: one customer for each tenant that
+	// they name, and one for those that name none.
+	Data  *estate.Data
 	Truth io.Writer // the truth log; nil: none
 	// Splunk serves /services/collector and the host splunk.lab.test.
 	Splunk http.Handler
 }
+
+// dataApart is how long after the first the second of two states of one alert
+// shows.
+const dataApart = 5 * time.Second
 
 // Customer is one of the lab's.
 type Customer struct {
@@ -120,6 +127,12 @@ func (l *Lab) people() error {
 	}
 	l.certPEM, l.keyPEM = certPEM, keyPEM
 	l.directory.AddCertificate(l.appID, cert)
+	homes := []string{""}
+	if d := l.opt.Data; d != nil {
+		homes = append(homes, d.Tenants()...)
+		l.opt.Customers = len(homes)
+		l.opt.Story = func(i int) estate.Options { return estate.Options{ID: homes[i], SIEM: true} }
+	}
 	for i := range l.opt.Customers {
 		c := Customer{Name: names[i%len(names)], Tenant: guid(rng)}
 		if i >= len(names) {
@@ -139,6 +152,9 @@ func (l *Lab) people() error {
 		l.directory.Authorise(c.Tenant, l.appID, true)
 		l.truth.Event("tenant", "tenant", c.Tenant, "customer", c.Name)
 		l.estate.Add(story)
+		if l.opt.Data != nil {
+			l.estate.Serve(l.opt.Data, c.Tenant, homes[i], dataApart)
+		}
 		l.customers = append(l.customers, c)
 	}
 	return nil
