@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"os"
 	"path/filepath"
@@ -77,6 +78,7 @@ type stageOptions struct {
 	seed        uint64
 	customers   int
 	data        *estate.Data
+	quiet       bool // no truth log: it would cost what is to be measured
 	story       func(i int) estate.Options
 }
 
@@ -110,7 +112,11 @@ func newStage(opt stageOptions) (*stage, error) {
 	if s.splunk, err = splunk.New(splunk.Options{Tokens: []splunk.Token{{Name: "soc", Value: splunkToken}}, Log: s.splunkLog}); err != nil {
 		return nil, err
 	}
-	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Truth: s.truthLog, Splunk: s.splunk}); err != nil {
+	var truth io.Writer = s.truthLog
+	if opt.quiet {
+		truth = nil
+	}
+	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Truth: truth, Splunk: s.splunk}); err != nil {
 		return nil, err
 	}
 	if s.addr, err = s.lab.Start(opt.listen); err != nil {
