@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -90,9 +91,6 @@ func readData(dir string) (*estate.Data, error) {
 	return estate.ReadData(dir)
 }
 
-// splunkToken is the token of the pretend Splunk; it opens nothing else.
-const splunkToken = "5b1f0c52-6d53-4c5d-9a4f-0e6f6f1d2a11"
-
 // newStage builds the lab, writes its files and listens.
 func newStage(opt stageOptions) (*stage, error) {
 	dir, err := filepath.Abs(opt.dir)
@@ -109,6 +107,7 @@ func newStage(opt stageOptions) (*stage, error) {
 	if s.splunkLog, err = os.Create(filepath.Join(dir, "splunk.ndjson")); err != nil {
 		return nil, err
 	}
+	splunkToken := rand.Text()
 	if s.splunk, err = splunk.New(splunk.Options{Tokens: []splunk.Token{{Name: "soc", Value: splunkToken}}, Log: s.splunkLog}); err != nil {
 		return nil, err
 	}

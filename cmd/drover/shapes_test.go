@@ -31,7 +31,7 @@ func realData(t *testing.T) string {
 	const tenant = "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60"
 	for name, text := range map[string]string{
 		"graph_alerts/collection.json": "{\n  \"value\": [\n    {\n      \"id\": \"da1\",\n      \"tenantId\": \"" + tenant + "\",\n      \"lastUpdateDateTime\": \"2023-04-14T09:53:09.27Z\"\n    }\n  ]\n}\n",
-		"graph_alerts/lines.ndjson":    `{"id":"da2","tenantId":"t-not-a-guid","lastUpdateDateTime":"2024-01-01T00:00:00.1133333Z","title":"zero​width","n":18446744073709551616}` + "\n" + `{"id":"da3","lastUpdateDateTime":"2024-01-02T00:00:00Z"}` + "\n",
+		"graph_alerts/lines.ndjson":    `{"id":"da2","tenantId":"t-not-a-guid","lastUpdateDateTime":"2024-01-01T00:00:00.1133333Z","title":"zero` + "\u200b" + `width","n":18446744073709551616}` + "\n" + `{"id":"da3","lastUpdateDateTime":"2024-01-02T00:00:00Z"}` + "\n",
 		"graph_alerts/one.json":        `{"@odata.type":"#microsoft.graph.security.alert","id":"da4","tenantId":null,"lastUpdateDateTime":"2022-11-05T10:00:00.5Z","evidence":[]}`,
 		"graph_alerts/other.json":      `{"comment":"not an alert"}`,
 		"siem_detections/array.json":   "[ {\"FullId\":\"636:x=\",\"AlertTime\":\"2020-01-01T00:00:00Z\",\"LastProcessedTimeUtc\":\"2020-01-01T00:01:00.1234567Z\",\"AlertPart\":0} ]",

@@ -123,7 +123,7 @@ func (s *scanner) envelope(i int, out *scanned) (int, error) {
 		if j < 0 {
 			return i, errCut
 		}
-		end := -1
+		var end int
 		switch string(name) {
 		case "value":
 			if found || s.at(j) != '[' {

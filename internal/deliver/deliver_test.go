@@ -24,15 +24,14 @@ import (
 
 // siem is a pretend sink that remembers what it was sent.
 type siem struct {
-	mu     sync.Mutex
-	got    []string            // event IDs in the order of arrival, repeats too
-	seqs   map[string][]uint64 // by tenant, first arrivals only
-	fail   func(b drover.Batch) (drover.Taken, error)
-	lane   func(t drover.Tenant) string
-	asked  int
-	times  []time.Time
-	mixed  bool
-	closed bool
+	mu    sync.Mutex
+	got   []string            // event IDs in the order of arrival, repeats too
+	seqs  map[string][]uint64 // by tenant, first arrivals only
+	fail  func(b drover.Batch) (drover.Taken, error)
+	lane  func(t drover.Tenant) string
+	asked int
+	times []time.Time
+	mixed bool
 }
 
 func newSIEM() *siem { return &siem{seqs: make(map[string][]uint64)} }

@@ -60,6 +60,9 @@ func (a *authority) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
 	if r.header == nil {
 		r.header = http.Header{}
 	}

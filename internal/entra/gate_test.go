@@ -176,6 +176,41 @@ func TestAnAppsRefusalIsAskedAboutByOneForAll(t *testing.T) {
 	})
 }
 
+func TestTheFirstSuccessOfAnAppFreesWhoWasRefusedLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pair := manyTenants(2)
+		mended := false
+		a := &authority{answer: func(n int, tenant string, _ url.Values) reply {
+			if mended {
+				return good(n, tenant)
+			}
+			return bad(401, 7000215, "invalid_client")
+		}}
+		k := tokensOf(a, nil)
+		begin := time.Now()
+		for time.Since(begin) < 24*time.Hour {
+			for _, x := range pair {
+				if _, err := k.Token(t.Context(), x, drover.GraphAlerts); drover.KindOf(err) != drover.Denied {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(10 * time.Second)
+		}
+		mended = true
+		for i := 0; ; i = 1 - i {
+			if _, err := k.Token(t.Context(), pair[i], drover.GraphAlerts); err == nil {
+				if _, err := k.Token(t.Context(), pair[1-i], drover.GraphAlerts); err != nil {
+					t.Errorf("the other waits on: %v", err)
+				}
+				break
+			}
+			if time.Sleep(10 * time.Second); time.Since(begin) > 26*time.Hour {
+				t.Fatal("nobody got through")
+			}
+		}
+	})
+}
+
 // tryAll counts the tenants that get a token, waiting for their turn.
 func (k *Tokens) tryAll(t *testing.T, tenants []drover.Tenant) (n int) {
 	for _, x := range tenants {

@@ -147,7 +147,11 @@ func TestThePretendEntraRotatesRefreshTokens(t *testing.T) {
 func TestThePretendEntrasRefusalsAreUnderstood(t *testing.T) {
 	c := pretend(t)
 	x := c.tenant(0)
-	for state, want := range map[authority.Consent]string{authority.None: "AADSTS7000229", authority.Known: "no permission", authority.Granted: ""} {
+	for _, tt := range []struct {
+		state authority.Consent
+		want  string
+	}{{authority.None, "AADSTS7000229"}, {authority.Known, "no permission"}, {authority.Granted, ""}} {
+		state, want := tt.state, tt.want
 		c.Directory().Consent(string(x.ID), c.AppID(), state)
 		_, err := c.tokens(c.secret(), nil).Token(t.Context(), x, drover.GraphAlerts)
 		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || drover.KindOf(err) != drover.Denied) {

@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -146,8 +147,7 @@ func unzip(in io.Reader, buf []byte, limit int64) ([]byte, error) {
 
 // encodingError tells a stream that is no gzip from one that broke off.
 func encodingError(err error) error {
-	switch err {
-	case gzip.ErrHeader, gzip.ErrChecksum:
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
 		return ErrEncoding
 	}
 	if strings.HasPrefix(err.Error(), "flate: ") {

@@ -65,6 +65,7 @@ var foreign = []string{
 	`https://evil.example\@graph.microsoft.com/v1.0/security/alerts_v2`,                 // backslash
 	`https:\\graph.microsoft.com\v1.0\security\alerts_v2`,                               // backslashes
 	`https:/\evil.example/v1.0/security/alerts_v2`,                                      // backslash
+	`https://graph.microsoft.com/v1.0/security/alerts_v2?x=\..\evil.example`,            // backslash in the query
 	`\\evil.example\v1.0\security\alerts_v2`,                                            // UNC
 	`https://graph.microsoft.com/v1.0/security/alerts_v2\..\..`,                         // backslash
 	"https://graph.microsoft.com:8443/v1.0/security/alerts_v2",                          // another port

@@ -207,7 +207,7 @@ func (h *HTTP) statuses(t *testing.T) {
 			}
 			return true
 		})
-		taken, err := send(t, s, t.Context(), Batch(lane, recs, nil))
+		taken, err := send(t.Context(), t, s, Batch(lane, recs, nil))
 		noSecret(t, err)
 		count++
 		if status == 413 && len(taken.Refused) == taken.N && err == nil {
@@ -222,7 +222,7 @@ func (h *HTTP) statuses(t *testing.T) {
 		}
 	}
 	x.set(nil)
-	if _, err := send(t, s, t.Context(), Batch(lane, recs, nil)); err != nil {
+	if _, err := send(t.Context(), t, s, Batch(lane, recs, nil)); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	t.Logf("statuses covered %d of 500", count)
@@ -237,7 +237,7 @@ func (h *HTTP) words(t *testing.T) {
 			_, _ = io.WriteString(w, word)
 			return true
 		})
-		taken, err := send(t, s, t.Context(), Batch(lane, Records(Tenants[0], 1, 3), nil))
+		taken, err := send(t.Context(), t, s, Batch(lane, Records(Tenants[0], 1, 3), nil))
 		if err == nil || taken.N > 0 {
 			t.Errorf("200 with %.40q counts as success", word)
 			continue
@@ -260,7 +260,7 @@ func (h *HTTP) retryAfter(t *testing.T) {
 				w.WriteHeader(status)
 				return true
 			})
-			_, err := send(t, s, t.Context(), Batch(lane, Records(Tenants[0], 1, 3), nil))
+			_, err := send(t.Context(), t, s, Batch(lane, Records(Tenants[0], 1, 3), nil))
 			if drover.KindOf(err) != drover.Throttled || drover.WaitOf(err) < 7*time.Second || drover.WaitOf(err) > 2*time.Minute {
 				t.Errorf("%d with Retry-After %s: kind %v, wait %v", status, v, drover.KindOf(err), drover.WaitOf(err))
 			}
@@ -278,7 +278,7 @@ func (h *HTTP) redirects(t *testing.T) {
 			w.WriteHeader(status)
 			return true
 		})
-		if taken, err := send(t, s, t.Context(), Batch(lane, Records(Tenants[0], 1, 3), nil)); err == nil || taken.N > 0 {
+		if taken, err := send(t.Context(), t, s, Batch(lane, Records(Tenants[0], 1, 3), nil)); err == nil || taken.N > 0 {
 			t.Errorf("status %d counts as success", status)
 		}
 	}
@@ -329,12 +329,12 @@ func (h *HTTP) cuts(t *testing.T) {
 				cutWith(w, tt.raw)
 				return true
 			})
-			taken, err := send(t, s, t.Context(), Batch(lane, recs, nil))
+			taken, err := send(t.Context(), t, s, Batch(lane, recs, nil))
 			noSecret(t, err)
 			if err == nil || drover.KindOf(err) != drover.Transient || taken.N > 0 || len(taken.Also) > 0 {
 				t.Fatalf("%d records said to be done, error %v", taken.N, err)
 			}
-			if _, err := send(t, s, t.Context(), Batch(lane, recs, nil)); err != nil {
+			if _, err := send(t.Context(), t, s, Batch(lane, recs, nil)); err != nil {
 				t.Fatal(err)
 			}
 			distinct, repeats := x.has()
@@ -358,7 +358,7 @@ func (h *HTTP) endless(t *testing.T) {
 		}
 		return true
 	})
-	taken, err := send(t, s, t.Context(), Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
+	taken, err := send(t.Context(), t, s, Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
 	if err == nil || taken.N > 0 {
 		t.Error("it counts as success")
 	}
@@ -375,7 +375,7 @@ func (h *HTTP) stalls(t *testing.T) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	})
-	taken, err := send(t, s, ctx, Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
+	taken, err := send(ctx, t, s, Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
 	if err == nil || taken.N > 0 || !errors.Is(err, context.Canceled) {
 		t.Errorf("%d records said to be done, error %v", taken.N, err)
 	}
@@ -398,7 +398,7 @@ func (h *HTTP) divides(t *testing.T) {
 		})
 		lane := s.Lane(Tenants[0])
 		for range 3 {
-			taken, err := send(t, s, t.Context(), Batch(lane, recs, nil))
+			taken, err := send(t.Context(), t, s, Batch(lane, recs, nil))
 			if err != nil || len(taken.Refused) > 0 {
 				t.Fatalf("answer %d: %d set aside, error %v", i, len(taken.Refused), err)
 			}
@@ -429,7 +429,7 @@ func (h *HTTP) tooLarge(t *testing.T) {
 			tooLarge(w)
 			return true
 		})
-		taken, err := send(t, s, t.Context(), Batch(s.Lane(Tenants[0]), recs, nil))
+		taken, err := send(t.Context(), t, s, Batch(s.Lane(Tenants[0]), recs, nil))
 		if err != nil || len(taken.Refused) != 1 || taken.Refused[0].Index != 4 {
 			t.Fatalf("answer %d: set aside %v, error %v", i, taken.Refused, err)
 		}
@@ -446,7 +446,7 @@ func (h *HTTP) certificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := h.Open(t, x.url, client, drover.NewSecret(canary))
-	taken, err := send(t, s, t.Context(), Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
+	taken, err := send(t.Context(), t, s, Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
 	noSecret(t, err)
 	if taken.N > 0 || drover.KindOf(err) != drover.Denied {
 		t.Errorf("%d records said to be done, error %v", taken.N, err)

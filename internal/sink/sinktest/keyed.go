@@ -191,7 +191,7 @@ func (k *Keyed) kill(t *testing.T, recs []drover.Record, batch int) {
 		s := &steps{at: at}
 		w := k.New(t, s.step)
 		c := &caller{recs: recs, batch: batch, step: s.step}
-		if err := c.run(w); err != errKilled {
+		if err := c.run(w); !errors.Is(err, errKilled) {
 			t.Fatalf("step %d of %d: not killed: %v", at, whole.n, err)
 		}
 		for i := range cuts {
@@ -208,7 +208,7 @@ func (k *Keyed) kill(t *testing.T, recs []drover.Record, batch int) {
 			second := &steps{at: rng.IntN(max(quiet.n/2, 1))}
 			after.step = second.step
 			image = w.Cut(rng, second.step)
-			if err := after.run(image); err != nil && err != errKilled {
+			if err := after.run(image); err != nil && !errors.Is(err, errKilled) {
 				t.Fatalf("second kill after a power cut before step %d of %d: %v", at, whole.n, err)
 			}
 			after.step = func() {}
@@ -246,7 +246,7 @@ func (k *Keyed) again(t *testing.T) {
 			if err == nil {
 				break
 			}
-			if err != errKilled {
+			if !errors.Is(err, errKilled) {
 				t.Fatal(err)
 			}
 			kills++

@@ -113,7 +113,7 @@ func Batch(lane string, recs []drover.Record, mark []byte) drover.Batch {
 }
 
 // send delivers and holds the sink to its contract, whatever comes back.
-func send(t testing.TB, s drover.Sink, ctx context.Context, b drover.Batch) (drover.Taken, error) {
+func send(ctx context.Context, t testing.TB, s drover.Sink, b drover.Batch) (drover.Taken, error) {
 	t.Helper()
 	taken, err := s.Deliver(ctx, b)
 	contract(t, b, taken, err)
@@ -154,7 +154,7 @@ func (h Harness) arrives(t *testing.T) {
 		for _, tenant := range Tenants {
 			recs := Records(tenant, from, from+19)
 			lane := target.Sink.Lane(tenant)
-			taken, err := send(t, target.Sink, t.Context(), Batch(lane, recs, marks[lane]))
+			taken, err := send(t.Context(), t, target.Sink, Batch(lane, recs, marks[lane]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -226,7 +226,7 @@ func (h Harness) cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	recs := Records(Tenants[0], 1, 5)
-	taken, err := send(t, target.Sink, ctx, Batch(lane, recs, nil))
+	taken, err := send(ctx, t, target.Sink, Batch(lane, recs, nil))
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -240,14 +240,14 @@ func (h Harness) cancelled(t *testing.T) {
 	if taken.N > len(got) {
 		t.Errorf("%d records claimed, %d there", taken.N, len(got))
 	}
-	if _, err := send(t, target.Sink, t.Context(), Batch(lane, recs[taken.N:], taken.Mark)); err != nil {
+	if _, err := send(t.Context(), t, target.Sink, Batch(lane, recs[taken.N:], taken.Mark)); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
 
 func (h Harness) empty(t *testing.T) {
 	target := h.Open(t)
-	if _, err := send(t, target.Sink, t.Context(), Batch(target.Sink.Lane(Tenants[0]), nil, nil)); err != nil {
+	if _, err := send(t.Context(), t, target.Sink, Batch(target.Sink.Lane(Tenants[0]), nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 }
