@@ -77,7 +77,8 @@ type Sink interface {
 	// the rest may be sent again after its Wait; Denied parks the sink
 	// (lane); Broken stops the process. Taken counts in every case. After an
 	// error, a record that Taken does not list may or may not have arrived.
-	// Deliver does not retry; its caller does.
+	// Deliver does not retry; its caller does. It keeps nothing of the
+	// records' bodies once it has returned: they are written over.
 	Deliver(ctx context.Context, b Batch) (Taken, error)
 	// Check reports whether the sink can be used now, writing nothing that a
 	// reader of the destination would see. The string says what is promised

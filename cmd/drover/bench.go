@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -44,6 +45,7 @@ their CPU seconds, in one run on one machine.`,
 	f.IntVar(&b.size, "size", 6000, "bytes of an alert, about")
 	f.IntVar(&b.runs, "runs", 3, "how often each is run; the median counts")
 	f.BoolVar(&b.json, "json", false, "print JSON")
+	f.StringVar(&b.profile, "profile", "", "directory for a CPU profile and a heap profile of each process (go tool pprof)")
 	subject := &cobra.Command{Use: "subject KIND", Hidden: true, Args: oneArg("what to run"), RunE: func(c *cobra.Command, args []string) error {
 		return benchSubject(c, args[0], b.alerts)
 	}}
@@ -55,6 +57,7 @@ their CPU seconds, in one run on one machine.`,
 type bench struct {
 	alerts, size, runs int
 	json               bool
+	profile            string
 }
 
 // measure is what one process took.
@@ -85,6 +88,14 @@ func (b *bench) run(ctx context.Context, out, errs io.Writer) error {
 		return err
 	}
 	defer s.close()
+	labProfile := ""
+	if b.profile != "" {
+		labProfile = filepath.Join(b.profile, "lab")
+	}
+	profiled, err := profile(labProfile)
+	if err != nil {
+		return err
+	}
 	results := map[string][]measure{}
 	for n := range b.runs {
 		for _, what := range []string{"reference", "drover"} {
@@ -95,6 +106,9 @@ func (b *bench) run(ctx context.Context, out, errs io.Writer) error {
 			_, _ = fmt.Fprintf(errs, "%-10s %6.2f CPU s per 100,000, %8.0f alerts/s\n", what, m.per100k(), float64(m.Alerts)/m.Seconds)
 			results[what] = append(results[what], m)
 		}
+	}
+	if err := profiled(); err != nil {
+		return err
 	}
 	ref, own := median(results["reference"]), median(results["drover"])
 	if b.json {
@@ -145,6 +159,9 @@ func (b *bench) once(ctx context.Context, s *stage, what string, n int) (measure
 	}
 	cmd := exec.CommandContext(ctx, self, "bench", "subject", what, "-c", cfg, "--alerts", fmt.Sprint(b.alerts))
 	cmd.Env = append(os.Environ(), childEnv+"=1", "DROVER_BENCH_TENANT="+s.lab.Customers()[0].Tenant)
+	if b.profile != "" {
+		cmd.Env = append(cmd.Env, "DROVER_BENCH_PROFILE="+filepath.Join(b.profile, fmt.Sprintf("%s-%d", what, n)))
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -170,6 +187,10 @@ func benchSubject(c *cobra.Command, what string, alerts int) error {
 		return err
 	}
 	t := drover.Tenant{ID: tenant, Name: "bench", Customer: "bench", Cloud: "lab", App: "default", State: drover.Active, Sources: []drover.SourceID{drover.GraphAlerts}, Start: nowInstant().Add(-60 * 24 * time.Hour)}
+	profiled, err := profile(os.Getenv("DROVER_BENCH_PROFILE"))
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	switch what {
 	case "reference":
@@ -183,6 +204,9 @@ func benchSubject(c *cobra.Command, what string, alerts int) error {
 		return err
 	}
 	m := measure{What: what, Alerts: alerts, Seconds: time.Since(start).Seconds()}
+	if err := profiled(); err != nil {
+		return err
+	}
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
 		return err
@@ -201,6 +225,29 @@ func benchSubject(c *cobra.Command, what string, alerts int) error {
 		}
 	}
 	return json.NewEncoder(c.OutOrStdout()).Encode(m)
+}
+
+// profile begins to write path.cpu and gives the function that ends it and
+// writes path.heap. It does nothing for an empty path.
+func profile(path string) (end func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	cpu, err := os.Create(path + ".cpu")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, errors.Join(err, cpu.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		heap, err := os.Create(path + ".heap")
+		if err != nil {
+			return errors.Join(err, cpu.Close())
+		}
+		return errors.Join(cpu.Close(), pprof.Lookup("allocs").WriteTo(heap, 0), heap.Close())
+	}, nil
 }
 
 // backfill reads and delivers until everything has arrived.
@@ -269,7 +316,10 @@ func reference(ctx context.Context, a *app, t drover.Tenant, path string) (rows 
 			return rows, errors.Join(w.Flush(), f.Sync(), f.Close())
 		}
 		// The next page begins with the rows of the last instant again.
-		last = bytes.Count(res.Body, []byte(`"lastUpdateDateTime":"`+at+`"`))
+		last = 0
+		for last < len(bounds) && changeOf(res.Body, bounds[len(bounds)-1-last]) == at {
+			last++
+		}
 		from = at
 	}
 }
@@ -277,7 +327,6 @@ func reference(ctx context.Context, a *app, t drover.Tenant, path string) (rows 
 // rowBounds finds the rows of a page by counting braces outside of strings,
 // and the last row's change time.
 func rowBounds(page []byte) (bounds [][2]int, last string) {
-	const mark = `"lastUpdateDateTime":"`
 	i := strings.Index(string(page[:min(len(page), 4096)]), `"value":[`) + len(`"value":[`)
 	depth, start := 0, 0
 	for ; i < len(page); i++ {
@@ -313,10 +362,14 @@ func rowBounds(page []byte) (bounds [][2]int, last string) {
 		}
 	}
 	if n := len(bounds); n > 0 {
-		row := string(page[bounds[n-1][0]:bounds[n-1][1]])
-		if k := strings.Index(row, mark); k >= 0 {
-			last, _, _ = strings.Cut(row[k+len(mark):], `"`)
-		}
+		last = changeOf(page, bounds[n-1])
 	}
 	return bounds, last
+}
+
+// changeOf returns a row's change time as it is written.
+func changeOf(page []byte, bound [2]int) string {
+	_, rest, _ := bytes.Cut(page[bound[0]:bound[1]], []byte(`"lastUpdateDateTime":"`))
+	at, _, _ := bytes.Cut(rest, []byte{'"'})
+	return string(at)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"drover"
 	"drover/internal/format"
@@ -19,6 +20,19 @@ type batch struct {
 	claimed    bool          // the ledger holds it as an attempt
 	unclear    bool          // some of it may have arrived; a sink that can be asked is asked
 	unsettled  *drover.Taken // known outcome that the ledger could not store yet
+	buf        *[]byte       // holds the records' bodies
+}
+
+// buffers hold the bodies of batches. They are shared by all lanes, so that
+// what an idle lane needed is not kept.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
+
+// free gives the batch's buffer back once nobody reads its records again.
+func (b *batch) free() {
+	if b.buf != nil {
+		buffers.Put(b.buf)
+		b.buf = nil
+	}
 }
 
 // item is one record with what is needed to settle it.
@@ -77,14 +91,14 @@ func normal(seqs []uint64) []uint64 {
 }
 
 // split divides the batch by what was taken.
-func (b *batch) split(l *lane, taken drover.Taken) (done, rest []item, order ledger.Settle) {
+func (b *batch) split(l *lane, taken drover.Taken) (rest []item, order ledger.Settle) {
 	refused := make(map[int]string, len(taken.Refused))
 	for _, r := range taken.Refused {
 		refused[r.Index] = r.Reason
 	}
 	order = ledger.Settle{Sink: l.s.ID, Lane: l.name, Mark: taken.Mark}
 	also := taken.Also
-	done = append(done, b.passed...)
+	done := slices.Clone(b.passed)
 	for i := range b.items {
 		it := b.items[i]
 		beyond := len(also) > 0 && also[0] == i
@@ -111,7 +125,7 @@ func (b *batch) split(l *lane, taken drover.Taken) (done, rest []item, order led
 		}
 	}
 	order.Done = ranges(done)
-	return done, rest, order
+	return rest, order
 }
 
 func (it *item) aside(s drover.SinkID, reason, detail string) ledger.Aside {
@@ -126,7 +140,7 @@ func (l *lane) compose(ctx context.Context) (*batch, error) {
 		return nil, err
 	}
 	b := &batch{generation: s.d.opt.Routes.Generation()}
-	e := encoder{s: s, incarnation: s.d.opt.Store.Identity().Incarnation}
+	e := s.encoder()
 	s.mu.Lock()
 	queue := l.queue
 	l.queue, l.waiting = nil, 0
@@ -148,8 +162,9 @@ func (l *lane) compose(ctx context.Context) (*batch, error) {
 			l.again(queue[i : i+1])
 		}
 	}
-	e.fill(b.items)
+	b.buf = e.fill(b.items)
 	if len(b.items)+len(b.passed) == 0 {
+		b.free()
 		return nil, nil
 	}
 	return b, nil
@@ -233,7 +248,7 @@ func (l *lane) rebuild(ctx context.Context, a ledger.Attempt) (*batch, error) {
 		return nil, err
 	}
 	b := &batch{generation: a.Generation, claimed: true}
-	e := encoder{s: l.s, incarnation: l.s.d.opt.Store.Identity().Incarnation}
+	e := l.s.encoder()
 	for _, r := range a.Ranges {
 		x := l.s.feeds[r.Feed]
 		if x == nil {
@@ -260,7 +275,7 @@ func (l *lane) rebuild(ctx context.Context, a ledger.Attempt) (*batch, error) {
 			seq = revs[len(revs)-1].Seq + 1
 		}
 	}
-	e.fill(b.items)
+	b.buf = e.fill(b.items)
 	return b, nil
 }
 
@@ -269,7 +284,13 @@ type encoder struct {
 	s           *dest
 	incarnation string
 	buf         []byte
+	pooled      *[]byte
 	ends        []int
+}
+
+func (s *dest) encoder() encoder {
+	pooled := buffers.Get().(*[]byte)
+	return encoder{s: s, incarnation: s.d.opt.Store.Identity().Incarnation, buf: (*pooled)[:0], pooled: pooled}
 }
 
 func (e *encoder) size() int { return len(e.buf) }
@@ -295,11 +316,14 @@ func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
 	return err
 }
 
-// fill hands the encoded bodies to the items; only now is the buffer final.
-func (e *encoder) fill(items []item) {
+// fill hands the encoded bodies to the items, now that the buffer does not
+// move any more, and returns the buffer to free after them.
+func (e *encoder) fill(items []item) *[]byte {
 	start := 0
 	for i := range items {
 		items[i].rec.Body = e.buf[start:e.ends[i]:e.ends[i]]
 		start = e.ends[i]
 	}
+	*e.pooled = e.buf
+	return e.pooled
 }

@@ -60,6 +60,7 @@ func (l *lane) run(ctx context.Context) error {
 			}
 			return l.failed(err)
 		}
+		l.current.free()
 		l.current = nil
 		if l.fails > 0 || l.parked {
 			l.fails = 0
@@ -173,7 +174,7 @@ func (l *lane) claim(ctx context.Context, b *batch) error {
 // the ledger cannot store it now, the outcome is kept and stored before
 // anything else is sent.
 func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
-	done, rest, order := b.split(l, taken)
+	rest, order := b.split(l, taken)
 	order.Close = len(rest) == 0
 	if err := l.s.d.opt.Store.Settle(ctx, order); err != nil {
 		b.unsettled = &taken
@@ -202,7 +203,6 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
 	say("taken", order.Taken)
 	say("refused", len(order.Aside))
 	say("unrouted", order.Unrouted)
-	_ = done
 	return nil
 }
 

@@ -354,6 +354,9 @@ func (q *request) list(l listing) {
 			start := len(body)
 			body = q.a.opt.Estate.Render(body, r, v.Read, v.Opt)
 			q.row(r, body[start:])
+			if i == 0 { // the rest is about as large
+				body = slices.Grow(body, (len(page)-1)*(len(body)-start)*5/4)
+			}
 		}
 	})
 	body = append(body, `]}`...)

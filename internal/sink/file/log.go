@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
+	"sync"
 	"time"
 
 	"drover"
@@ -21,7 +23,6 @@ type log struct {
 	dirs  bool // the directories are there and durable
 	// known are the records of an older life that the files hold (state.Old).
 	known known
-	buf   []byte
 }
 
 // settle makes the log ready to go on behind a mark: it looks at what lies
@@ -75,7 +76,10 @@ func (l *log) append(recs []drover.Record, index []int, has []bool) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // what counts was fsynced before
-	buf, ends := l.lines(recs, todo)
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	buf, ends := lines((*pooled)[:0], recs, todo)
+	*pooled = buf
 	fault.At(fault.FileBeforeWrite)
 	n, err := f.WriteAt(buf, l.state.Size)
 	if err != nil {
@@ -94,18 +98,20 @@ func (l *log) append(recs []drover.Record, index []int, has []bool) error {
 	return nil
 }
 
-// maxKept bounds the buffer that is kept between two batches.
-const maxKept = 1 << 20
+// buffers hold the lines of a batch. All logs share them, so that what an idle
+// one needed is not kept.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// lines joins records to lines; ends are the offsets behind each.
-func (l *log) lines(recs []drover.Record, todo []int) (buf []byte, ends []int) {
-	buf, ends = l.buf[:0], make([]int, len(todo))
+// lines joins records to lines in buf; ends are the offsets behind each.
+func lines(buf []byte, recs []drover.Record, todo []int) (_ []byte, ends []int) {
+	size := 0
+	for _, i := range todo {
+		size += len(recs[i].Body) + 1
+	}
+	buf, ends = slices.Grow(buf, size), make([]int, len(todo))
 	for n, i := range todo {
 		buf = append(append(buf, recs[i].Body...), '\n')
 		ends[n] = len(buf)
-	}
-	if l.buf = nil; cap(buf) <= maxKept {
-		l.buf = buf
 	}
 	return buf, ends
 }
