@@ -25,6 +25,7 @@ type Row struct {
 	Severity string
 	Status   string
 	Bad      string // why the row has no usable identity; empty if it has one
+	Checked  bool   // Raw's grammar was checked, see the mark of that name
 }
 
 // Flags mark what is special about a revision.
@@ -37,7 +38,17 @@ const (
 	Unnamed                   // the row named no tenant; taken on the token's word
 	History                   // read by a backfill, outside the order of the live tail
 	NoTime                    // its change time could not be read
+
+	// Checked has no name at sinks. Who read Raw found it to be one JSON
+	// value, nested no deeper than MaxDepth, with nothing around it. It was
+	// not looked at for bytes below 0x20 or UTF-8.
+	Checked Flags = 1 << 15
 )
+
+// MaxDepth bounds the nesting of a row that stands in a record as it is.
+// Readers give up somewhere between some hundred and ten thousand levels;
+// alerts have less than twenty.
+const MaxDepth = 500
 
 var flagNames = [...]string{"late", "touch", "unnamed", "history", "no_time"}
 

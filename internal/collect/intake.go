@@ -154,6 +154,9 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 			continue
 		}
 		var flags drover.Flags
+		if row.Checked {
+			flags |= drover.Checked
+		}
 		switch mine, says := r.belongs(row.TenantID); {
 		case !mine:
 			foreign++

@@ -22,6 +22,16 @@ type client struct {
 	header http.Header
 	vain   *vain
 	clock  clock
+	used   []*httpx.Response // whose memory the rows of the last page lie in
+}
+
+// release gives back the memory of answers whose rows nobody reads any more.
+func (c *client) release() {
+	for i, res := range c.used {
+		res.Release()
+		c.used[i] = nil
+	}
+	c.used = c.used[:0]
 }
 
 // vain remembers tenants whose renewed token was refused as well: asking for
@@ -80,6 +90,7 @@ func (c *client) get(ctx context.Context, origin, url string) (*httpx.Response, 
 		case res.Status != http.StatusUnauthorized || httpx.IsHTML(res):
 			if res.Status < 300 {
 				c.vain.set(c.tenant.ID, time.Time{})
+				c.used = append(c.used, res)
 			}
 			c.clock.heard(res.Server, c.opt.Now().Sub(asked))
 			return res, nil

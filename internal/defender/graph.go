@@ -126,6 +126,9 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.done {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
+	if len(p.held.Rows) == 0 {
+		p.release()
+	}
 	step := p.nextPage
 	switch {
 	case p.run != nil:

@@ -9,6 +9,7 @@ import "bytes"
 type lexer struct {
 	b     []byte
 	stack []uint64 // brackets that are open beyond the first 64, as bits
+	deep  bool     // a value was met that is nested deeper than 448 levels
 }
 
 // at returns the byte at i, 0 behind the end.
@@ -116,6 +117,7 @@ func (l *lexer) container(i int) int {
 		case '{', '[':
 			if depth > 0 && depth&63 == 0 {
 				l.stack = append(l.stack, open)
+				l.deep = l.deep || len(l.stack) > 6
 			}
 			depth++
 			open <<= 1

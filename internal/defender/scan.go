@@ -182,7 +182,9 @@ func (s *scanner) rows(i int) (rows []drover.Row, end int, err error) {
 	}
 	for {
 		var row drover.Row
+		s.deep = false
 		j := s.row(i, &row)
+		row.Checked = j >= 0 && !s.deep
 		if j < 0 {
 			if j = s.balanced(i); j < 0 {
 				return nil, i, errCut

@@ -38,7 +38,7 @@ func TestRowsAreFoundInAnyShapeOfAnswer(t *testing.T) {
 			if string(r.Raw) != row || r.Sum != sha256.Sum256([]byte(row)) || cap(r.Raw) != len(r.Raw) {
 				t.Errorf("raw %q", r.Raw)
 			}
-			want := drover.Row{Raw: r.Raw, Sum: r.Sum, ID: "da1", Changed: at("2026-03-02T08:03:41.5033333Z"), Created: at("2026-03-02T08:03:41.5033333Z"), TenantID: string(tenantA), Severity: "high", Status: "new"}
+			want := drover.Row{Raw: r.Raw, Sum: r.Sum, ID: "da1", Changed: at("2026-03-02T08:03:41.5033333Z"), Created: at("2026-03-02T08:03:41.5033333Z"), TenantID: string(tenantA), Severity: "high", Status: "new", Checked: true}
 			if fmt.Sprint(r) != fmt.Sprint(want) {
 				t.Errorf("got %+v", r)
 			}

@@ -95,6 +95,7 @@ func (p *siemPass) Next(ctx context.Context) (drover.Page, error) {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
 	if len(p.queue) == 0 {
+		p.release()
 		if err := p.window(ctx); err != nil {
 			if p.fails++; shrinks(err, p.fails) {
 				p.width = max(p.width/2, siemWindowMin)

@@ -42,6 +42,11 @@ type Response struct {
 // part of it may be used afterwards. Not calling it costs memory only.
 func (r *Response) Release() {
 	if r.buf != nil {
+		if scribble {
+			for i := range r.Body {
+				r.Body[i] = '!'
+			}
+		}
 		*r.buf = r.Body[:0]
 		putBuffer(r.buf)
 	}
