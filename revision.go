@@ -25,7 +25,7 @@ type Row struct {
 	Severity string
 	Status   string
 	Bad      string // why the row has no usable identity; empty if it has one
-	Checked  bool   // Raw's grammar was checked, see the mark of that name
+	Checked  bool   // Raw can stand in a record as it is; see the mark of that name
 }
 
 // Flags mark what is special about a revision.
@@ -39,9 +39,9 @@ const (
 	History                   // read by a backfill, outside the order of the live tail
 	NoTime                    // its change time could not be read
 
-	// Checked has no name at sinks. Who read Raw found it to be one JSON
-	// value, nested no deeper than MaxDepth, with nothing around it. It was
-	// not looked at for bytes below 0x20 or UTF-8.
+	// Checked has no name at sinks. Who read Raw found it to be one line of
+	// valid JSON in UTF-8, nested no deeper than MaxDepth, with nothing around
+	// it. Not set, it says nothing.
 	Checked Flags = 1 << 15
 )
 

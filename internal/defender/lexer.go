@@ -1,6 +1,10 @@
 package defender
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // lexer finds the bounds of JSON values. Its methods take a place in the text
 // and return the place behind what they read, or -1 if it is not there. They
@@ -9,8 +13,15 @@ import "bytes"
 type lexer struct {
 	b     []byte
 	stack []uint64 // brackets that are open beyond the first 64, as bits
-	deep  bool     // a value was met that is nested deeper than 448 levels
+
+	// What was met on the way; the caller clears it. Each may be true for no
+	// reason.
+	deep bool   // a value that is nested deeper than 448 levels
+	odd  bool   // a control character in a string, or white space that is no blank
+	high uint64 // bytes from 0x80 on, in the highest bits
 }
+
+const highBits = 0x8080808080808080
 
 // at returns the byte at i, 0 behind the end.
 func (l *lexer) at(i int) byte {
@@ -22,47 +33,62 @@ func (l *lexer) at(i int) byte {
 
 // space returns the place of the next byte that is no white space.
 func (l *lexer) space(i int) int {
-	for i < len(l.b) && l.b[i] <= ' ' && (l.b[i] == ' ' || l.b[i] == '\n' || l.b[i] == '\r' || l.b[i] == '\t') {
+	for i < len(l.b) && l.b[i] <= ' ' {
+		if c := l.b[i]; c != ' ' {
+			if c != '\n' && c != '\r' && c != '\t' {
+				break
+			}
+			l.odd = true
+		}
 		i++
 	}
 	return i
 }
 
-// str reads the string whose quote is at i.
+// str reads the string whose quote is at i, eight bytes at a time up to what
+// ends it, escapes something or is a control character.
 func (l *lexer) str(i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	b := l.b
 	if l.at(i) != '"' {
 		return -1
 	}
-	n := bytes.IndexByte(l.b[i+1:], '"')
-	if n < 0 {
-		return -1
-	}
-	end := i + 1 + n
-	if n == 0 || bytes.IndexByte(l.b[i+1:end], '\\') < 0 {
-		return end + 1
-	}
-	return l.escaped(i)
-}
-
-// escaped reads a string that holds a backslash, and checks that each one
-// begins an escape.
-func (l *lexer) escaped(i int) int {
-	for i++; i < len(l.b); i++ {
-		switch l.b[i] {
-		case '"':
+	i++
+	for {
+		for ; len(b)-i >= 8; i += 8 {
+			v := binary.LittleEndian.Uint64(b[i:])
+			l.high |= v
+			quote, slash := v^(ones*'"'), v^(ones*'\\')
+			if hit := ((v-ones*0x20)&^v | (quote-ones)&^quote | (slash-ones)&^slash) & highs; hit != 0 {
+				i += bits.TrailingZeros64(hit) / 8 // the lowest is exact; a borrow can only mark bytes above it
+				break
+			}
+		}
+		switch c := l.at(i); {
+		case i >= len(b):
+			return -1
+		case c == '"':
 			return i + 1
-		case '\\':
-			i++
-			switch l.at(i) {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if i+4 >= len(l.b) || !isHex(l.b[i+1]) || !isHex(l.b[i+2]) || !isHex(l.b[i+3]) || !isHex(l.b[i+4]) {
-					return -1
-				}
-				i += 4
-			default:
+		case c == '\\':
+			if i = l.escape(i + 1); i < 0 {
 				return -1
 			}
+		default: // not one of these only within eight bytes of the end
+			l.high |= uint64(c)
+			l.odd = l.odd || c < 0x20
+			i++
+		}
+	}
+}
+
+// escape reads what follows a backslash.
+func (l *lexer) escape(i int) int {
+	switch l.at(i) {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 1
+	case 'u':
+		if i+4 < len(l.b) && isHex(l.b[i+1]) && isHex(l.b[i+2]) && isHex(l.b[i+3]) && isHex(l.b[i+4]) {
+			return i + 5
 		}
 	}
 	return -1

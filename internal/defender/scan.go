@@ -182,9 +182,9 @@ func (s *scanner) rows(i int) (rows []drover.Row, end int, err error) {
 	}
 	for {
 		var row drover.Row
-		s.deep = false
+		s.deep, s.odd, s.high = false, false, 0
 		j := s.row(i, &row)
-		row.Checked = j >= 0 && !s.deep
+		row.Checked = j >= 0 && !s.deep && !s.odd && (s.high&highBits == 0 || utf8.Valid(s.b[i:j]))
 		if j < 0 {
 			if j = s.balanced(i); j < 0 {
 				return nil, i, errCut

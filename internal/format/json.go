@@ -57,7 +57,7 @@ func (JSON) Encode(dst []byte, r *drover.Revision, c Context) ([]byte, error) {
 	if c.Replay {
 		dst = append(dst, `,"replay":true`...)
 	}
-	if r.Flags.Has(drover.Checked) && isLine(r.Raw) || Verbatim(r.Raw) {
+	if r.Flags.Has(drover.Checked) || Verbatim(r.Raw) {
 		dst = append(dst, `},"alert":`...)
 		dst = append(dst, r.Raw...)
 	} else {

@@ -16,7 +16,7 @@ type Raw struct{}
 
 // Encode implements Encoder.
 func (Raw) Encode(dst []byte, r *drover.Revision, _ Context) ([]byte, error) {
-	if Verbatim(r.Raw) {
+	if r.Flags.Has(drover.Checked) || Verbatim(r.Raw) {
 		return append(dst, r.Raw...), nil
 	}
 	if utf8.Valid(r.Raw) {

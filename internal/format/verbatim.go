@@ -11,26 +11,6 @@ import (
 
 const maxDepth = drover.MaxDepth
 
-// isLine reports whether a row whose grammar was checked when it was read can
-// stand in a record byte for byte.
-func isLine(b []byte) bool { return !hasControl(b) && utf8.Valid(b) }
-
-// hasControl looks for bytes below 0x20, eight at a time.
-func hasControl(b []byte) bool {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for ; len(b) >= 8; b = b[8:] {
-		if v := binary.LittleEndian.Uint64(b); (v-ones*0x20)&^v&highs != 0 {
-			return true
-		}
-	}
-	for _, c := range b {
-		if c < 0x20 {
-			return true
-		}
-	}
-	return false
-}
-
 // Verbatim reports whether a row can stand in a record byte for byte: it is
 // one valid JSON value with no blank around it, UTF-8, and holds no line end.
 func Verbatim(b []byte) bool {
