@@ -1,63 +1,79 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/pprof"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"drover"
-	"drover/internal/admin"
-	"drover/internal/config"
-	"drover/internal/httpx"
 	"drover/internal/lab/estate"
+	"drover/internal/lab/fault"
 )
 
 func newBench() *cobra.Command {
-	b := &bench{}
+	var all bench
 	c := &cobra.Command{
-		Use: "bench", Short: "Measure the backfill against a bare reference",
-		Long: `bench reads one pretend tenant's backlog over TLS into the ledger and a file, and
-beside it, from the same pretend cloud, a bare reference: it downloads the same
-pages, finds where each row begins and ends, and writes the rows to a file with
-one fsync. Each runs in a process of its own, in turn; what counts is the ratio of
-their CPU seconds, in one run on one machine.`,
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return b.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr()) },
+		Use: "bench", Short: "Measure drover against a bare reference",
+		Long: `bench measures drover on this machine: over TLS from a pretend cloud, into a ledger
+and a file. Beside it, in the same run, a bare reference does the same work
+without a ledger: it gets the same pages, finds where each row begins and ends,
+and writes the rows to a file. Each runs in a process of its own; what counts is
+the ratio of their CPU seconds.`,
+		Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	f := c.Flags()
-	f.IntVar(&b.alerts, "alerts", 50_000, "alerts in the backlog")
-	f.IntVar(&b.size, "size", 6000, "bytes of an alert, about")
-	f.IntVar(&b.runs, "runs", 3, "how often each is run; the median counts")
-	f.BoolVar(&b.json, "json", false, "print JSON")
-	f.StringVar(&b.profile, "profile", "", "directory for a CPU profile and a heap profile of each process (go tool pprof)")
-	subject := &cobra.Command{Use: "subject KIND", Hidden: true, Args: oneArg("what to run"), RunE: func(c *cobra.Command, args []string) error {
-		return benchSubject(c, args[0], b.alerts)
-	}}
-	subject.Flags().IntVar(&b.alerts, "alerts", 0, "")
-	c.AddCommand(subject)
+	c.PersistentFlags().BoolVar(&all.json, "json", false, "print JSON")
+	c.PersistentFlags().StringVar(&all.profile, "profile", "", "directory for CPU and heap profiles of each process (go tool pprof)")
+	c.PersistentFlags().IntVar(&all.size, "size", 6000, "bytes of an alert, about")
+	add := func(use, short string, run func(*bench, context.Context) (finding, error), flags func(*bench, *pflag.FlagSet)) {
+		b := &bench{}
+		sub := &cobra.Command{Use: use, Short: short, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
+			b.json, b.profile, b.size, b.errs = all.json, all.profile, all.size, c.ErrOrStderr()
+			return b.show(c.Context(), c.OutOrStdout(), run)
+		}}
+		flags(b, sub.Flags())
+		c.AddCommand(sub)
+	}
+	add("backfill", "One tenant's backlog", (*bench).backfill, func(b *bench, f *pflag.FlagSet) {
+		f.IntVar(&b.alerts, "alerts", 50_000, "alerts in the backlog")
+		f.IntVar(&b.runs, "runs", 3, "how often each is run; the median counts")
+	})
+	add("tenants", "Many tenants' small backlogs in one go, then with 20 % of the answers 429", (*bench).many, func(b *bench, f *pflag.FlagSet) {
+		f.IntVar(&b.tenants, "tenants", 200, "how many tenants")
+		f.IntVar(&b.alerts, "alerts", 100, "alerts that each has")
+		f.IntVar(&b.runs, "runs", 3, "how often each is run; the median counts")
+	})
+	add("drip", "Many tenants polled each minute, few new alerts", (*bench).drip, func(b *bench, f *pflag.FlagSet) {
+		f.IntVar(&b.tenants, "tenants", 10_000, "how many tenants")
+		f.Float64Var(&b.rate, "rate", 3, "new alerts a second, of all together")
+		f.DurationVar(&b.window, "for", 2*time.Minute, "how long each is measured, after a minute to warm up")
+	})
+	c.AddCommand(&cobra.Command{Use: "subject", Hidden: true, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return subject(c) }})
 	return c
 }
 
+// bench is what is to be measured, and how.
 type bench struct {
-	alerts, size, runs int
-	json               bool
-	profile            string
+	tenants, alerts, size, runs int
+	rate                        float64
+	window                      time.Duration
+	json                        bool
+	profile                     string
+	errs                        io.Writer
 }
 
 // measure is what one process took.
@@ -68,163 +84,278 @@ type measure struct {
 	CPU        float64 `json:"cpu_seconds"`
 	PeakMiB    float64 `json:"peak_mib"`
 	WrittenMiB float64 `json:"written_mib"` // handed to the disk, as the kernel counts it
-	Calls      int64   `json:"write_calls"`
+	Writes     int64   `json:"write_calls"`
+	Fsyncs     int     `json:"fsyncs,omitempty"`      // of drover, counted by strace; -1: there is none
+	Early      int     `json:"early_requests"`        // that came before Retry-After allowed them
+	Throttled  int     `json:"throttled,omitempty"`   // answers with 429
+	HalfDone   float64 `json:"half_done_s,omitempty"` // when half of the tenants had everything in the ledger
+	from, to   int64   // the window in Unix microseconds
 }
 
 func (m measure) per100k() float64 { return m.CPU * 100_000 / float64(max(m.Alerts, 1)) }
 
-func (b *bench) run(ctx context.Context, out, errs io.Writer) error {
-	if b.alerts < 100 || b.alerts > 2_000_000 || b.runs < 1 || b.size < 1000 || b.size > 1<<20 {
-		return usageError{errors.New("--alerts must be from 100 to 2000000, --runs at least 1, --size from 1000 to 1048576")}
+// finding is what a benchmark found.
+type finding struct {
+	Rows   []measure          `json:"runs"`
+	Ratios map[string]float64 `json:"cpu_ratios"`
+	Drip   bool               `json:"-"`
+	notes  []string
+}
+
+func (b *bench) show(ctx context.Context, out io.Writer, run func(*bench, context.Context) (finding, error)) error {
+	if b.size < 1000 || b.size > 1<<20 || b.alerts < 0 || b.alerts > 2_000_000 || b.tenants < 0 || b.tenants > 20_000 || b.runs < 0 {
+		return usageError{errors.New("--size must be from 1000 to 1048576, --alerts at most 2000000, --tenants at most 20000")}
 	}
-	dir, err := os.MkdirTemp("", "drover-bench-")
+	debug.SetGCPercent(400) // of the pretend cloud: it must not be what is measured
+	r, err := run(b, ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	_, _ = fmt.Fprintf(errs, "making %d alerts of about %d bytes …\n", b.alerts, b.size)
-	s, err := newStage(stageOptions{dir: dir, listen: "127.0.0.1:0", seed: 1, customers: 1, quiet: true, story: func(int) estate.Options { return estate.Options{Backlog: b.alerts, Size: b.size} }})
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	labProfile := ""
-	if b.profile != "" {
-		labProfile = filepath.Join(b.profile, "lab")
-	}
-	profiled, err := profile(labProfile)
-	if err != nil {
-		return err
-	}
-	results := map[string][]measure{}
-	for n := range b.runs {
-		for _, what := range []string{"reference", "drover"} {
-			m, err := b.once(ctx, s, what, n)
-			if err != nil {
-				return fmt.Errorf("%s: %w", what, err)
-			}
-			_, _ = fmt.Fprintf(errs, "%-10s %6.2f CPU s per 100,000, %8.0f alerts/s\n", what, m.per100k(), float64(m.Alerts)/m.Seconds)
-			results[what] = append(results[what], m)
-		}
-	}
-	if err := profiled(); err != nil {
-		return err
-	}
-	ref, own := median(results["reference"]), median(results["drover"])
 	if b.json {
-		return printJSON(out, map[string]any{"reference": ref, "drover": own, "ratio": own.CPU / ref.CPU})
+		return printJSON(out, r)
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(t, "\talerts/s\tCPU s per 100,000\tpeak MiB\twritten MiB\twrites\t")
-	for _, m := range []measure{ref, own} {
-		_, _ = fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.0f\t%.0f\t%d\t\n", m.What, float64(m.Alerts)/m.Seconds, m.per100k(), m.PeakMiB, m.WrittenMiB, m.Calls)
+	if r.Drip {
+		_, _ = fmt.Fprintln(t, "\tnew alerts\tcores\tpeak MiB\twritten KiB per alert\tfsyncs per alert\t")
+		for _, m := range r.Rows {
+			n := float64(max(m.Alerts, 1))
+			_, _ = fmt.Fprintf(t, "%s\t%d\t%.3f\t%.0f\t%.1f\t%s\t\n", m.What, m.Alerts, m.CPU/m.Seconds, m.PeakMiB, m.WrittenMiB*1024/n, fsyncs(m, n))
+		}
+	} else {
+		_, _ = fmt.Fprintln(t, "\tseconds\talerts/s\tCPU s per 100,000\tpeak MiB\twritten MiB\twrites\tfsyncs\t")
+		for _, m := range r.Rows {
+			_, _ = fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%.0f\t%.0f\t%d\t%s\t\n", m.What, m.Seconds, float64(m.Alerts)/m.Seconds, m.per100k(), m.PeakMiB, m.WrittenMiB, m.Writes, fsyncs(m, 1))
+		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "ratio of CPU: %.2f\n", own.CPU/ref.CPU)
-	return err
+	for _, n := range r.notes {
+		if _, err := fmt.Fprintln(out, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fsyncs(m measure, n float64) string {
+	switch {
+	case strings.HasPrefix(m.What, "reference"):
+		return ""
+	case m.Fsyncs < 0:
+		return "no strace"
+	case n == 1:
+		return strconv.Itoa(m.Fsyncs)
+	}
+	return fmt.Sprintf("%.2f", float64(m.Fsyncs)/n)
+}
+
+// stage builds a pretend cloud that costs as little as it can.
+func (b *bench) stage(tenants int, story estate.Options) (s *stage, done func(), err error) {
+	dir, err := os.MkdirTemp("", "drover-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() { _ = os.RemoveAll(dir) }
+	if s, err = newStage(stageOptions{dir: dir, listen: "127.0.0.1:0", seed: 1, customers: tenants, quiet: true, story: func(int) estate.Options { return story }}); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return s, func() { s.close(); remove() }, nil
+}
+
+// backfill measures one tenant's backlog.
+func (b *bench) backfill(ctx context.Context) (finding, error) {
+	_, _ = fmt.Fprintf(b.errs, "making %d alerts of about %d bytes …\n", b.alerts, b.size)
+	s, done, err := b.stage(1, estate.Options{Backlog: b.alerts, Size: b.size})
+	if err != nil {
+		return finding{}, err
+	}
+	defer done()
+	j := job{Tenants: tenantsOf(s), Alerts: b.alerts, Interval: "1s"}
+	all, err := b.repeat(ctx, s, j, "reference", "drover")
+	if err != nil {
+		return finding{}, err
+	}
+	ref, own := median(all["reference"]), median(all["drover"])
+	if own.Fsyncs, err = b.countFsyncs(ctx, s, j); err != nil {
+		return finding{}, err
+	}
+	ratio := own.CPU / ref.CPU
+	return finding{Rows: []measure{ref, own}, Ratios: map[string]float64{"backfill": ratio}, notes: []string{fmt.Sprintf("CPU: %.2f times the reference", ratio)}}, nil
+}
+
+// many measures many tenants at once, without and with throttling.
+func (b *bench) many(ctx context.Context) (finding, error) {
+	_, _ = fmt.Fprintf(b.errs, "making %d tenants with %d alerts of about %d bytes …\n", b.tenants, b.alerts, b.size)
+	s, done, err := b.stage(b.tenants, estate.Options{Backlog: b.alerts, Size: b.size})
+	if err != nil {
+		return finding{}, err
+	}
+	defer done()
+	j := job{Tenants: tenantsOf(s), Alerts: b.alerts * b.tenants, Interval: "1s"}
+	all, err := b.repeat(ctx, s, j, "reference", "drover")
+	if err != nil {
+		return finding{}, err
+	}
+	s.lab.Faults().Set(fault.Rule{Kind: fault.Status, API: "graph", Share: 0.2, Param: 429, RetryAfter: "2", Obey: 2 * time.Second})
+	slow, err := b.repeat(ctx, s, j, "drover")
+	if err != nil {
+		return finding{}, err
+	}
+	ref, own, throttled := median(all["reference"]), median(all["drover"]), median(slow["drover"])
+	throttled.What = "drover, 20 % of the answers 429"
+	hits := s.lab.Faults().Hits()
+	own.Fsyncs, throttled.Fsyncs = -1, -1
+	throttled.Early, throttled.Throttled = hits["early"], hits[fault.Status]
+	ratio := own.CPU / ref.CPU
+	return finding{Rows: []measure{ref, own, throttled}, Ratios: map[string]float64{"tenants": ratio}, notes: []string{
+		fmt.Sprintf("CPU: %.2f times the reference", ratio),
+		fmt.Sprintf("throttled: %d answers with 429 in %d runs, %d requests came before Retry-After allowed them", throttled.Throttled, len(slow["drover"]), throttled.Early),
+		fmt.Sprintf("half of the tenants were whole after %.1f s, with throttling after %.1f s", own.HalfDone, throttled.HalfDone)}}, nil
+}
+
+// drip measures many tenants where hardly anything happens.
+func (b *bench) drip(ctx context.Context) (finding, error) {
+	if b.window < 10*time.Second {
+		return finding{}, usageError{errors.New("--for must be at least 10s")}
+	}
+	_, _ = fmt.Fprintf(b.errs, "making %d tenants …\n", b.tenants)
+	perMinute := b.rate * 60 / float64(max(b.tenants, 1))
+	s, done, err := b.stage(b.tenants, estate.Options{PerMinute: perMinute, Size: b.size, Horizon: 2*b.window + 10*time.Minute})
+	if err != nil {
+		return finding{}, err
+	}
+	defer done()
+	j := job{Tenants: tenantsOf(s), Interval: "60s", Window: b.window}
+	ref, err := b.once(ctx, s, "reference", j)
+	if err != nil {
+		return finding{}, err
+	}
+	j.trace = true
+	own, err := b.once(ctx, s, "drover", j)
+	if err != nil {
+		return finding{}, err
+	}
+	ratio := own.CPU / ref.CPU
+	return finding{Rows: []measure{ref, own}, Ratios: map[string]float64{"drip": ratio}, Drip: true, notes: []string{fmt.Sprintf("CPU: %.2f times the reference", ratio)}}, nil
+}
+
+func tenantsOf(s *stage) (ids []string) {
+	for _, c := range s.lab.Customers() {
+		ids = append(ids, c.Tenant)
+	}
+	return ids
+}
+
+// repeat runs subjects in turn.
+func (b *bench) repeat(ctx context.Context, s *stage, j job, subjects ...string) (map[string][]measure, error) {
+	all := map[string][]measure{}
+	for range max(b.runs, 1) {
+		for _, what := range subjects {
+			m, err := b.once(ctx, s, what, j)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", what, err)
+			}
+			_, _ = fmt.Fprintf(b.errs, "%-10s %6.2f CPU s per 100,000, %8.0f alerts/s\n", what, m.per100k(), float64(m.Alerts)/m.Seconds)
+			all[what] = append(all[what], m)
+		}
+	}
+	return all, nil
 }
 
 // median is the run whose CPU is in the middle.
 func median(list []measure) measure {
-	sorted := append([]measure(nil), list...)
-	for i := range sorted {
-		for j := i; j > 0 && sorted[j].CPU < sorted[j-1].CPU; j-- {
-			sorted[j], sorted[j-1] = sorted[j-1], sorted[j]
-		}
-	}
+	sorted := slices.Clone(list)
+	slices.SortFunc(sorted, func(a, b measure) int { return int((a.CPU - b.CPU) * 1e6) })
 	return sorted[len(sorted)/2]
 }
 
+// countFsyncs runs drover once more, under strace, -1 if there is none.
+func (b *bench) countFsyncs(ctx context.Context, s *stage, j job) (int, error) {
+	j.trace = true
+	m, err := b.once(ctx, s, "drover", j)
+	return m.Fsyncs, err
+}
+
 // once runs a subject in a process of its own, on a fresh ledger.
-func (b *bench) once(ctx context.Context, s *stage, what string, n int) (measure, error) {
-	dir := filepath.Join(s.dir, fmt.Sprintf("%s-%d", what, n))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return measure{}, err
-	}
-	text, err := os.ReadFile(s.config)
+func (b *bench) once(ctx context.Context, s *stage, what string, j job) (m measure, err error) {
+	dir, err := os.MkdirTemp(s.dir, what+"-")
 	if err != nil {
-		return measure{}, err
+		return m, err
 	}
-	yaml := strings.NewReplacer(s.dir+"/ledger", dir+"/ledger", s.dir+"/keys", dir+"/keys", s.dir+"/out", dir+"/out").Replace(string(text))
-	yaml = yaml[:strings.Index(yaml, "  soc:")] + "listen: {health: none}\n"
-	cfg := filepath.Join(dir, "drover.yaml")
-	if err := os.WriteFile(cfg, []byte(yaml), 0o600); err != nil {
-		return measure{}, err
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if j.Config, err = s.benchConfig(dir, j.Interval); err != nil {
+		return m, err
+	}
+	if j.What = what; b.profile != "" {
+		j.Profile = filepath.Join(b.profile, what)
+	}
+	text, err := json.Marshal(j)
+	if err != nil {
+		return m, err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return measure{}, err
+		return m, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bench", "subject", what, "-c", cfg, "--alerts", fmt.Sprint(b.alerts))
-	cmd.Env = append(os.Environ(), childEnv+"=1", "DROVER_BENCH_TENANT="+s.lab.Customers()[0].Tenant)
-	if b.profile != "" {
-		cmd.Env = append(cmd.Env, "DROVER_BENCH_PROFILE="+filepath.Join(b.profile, fmt.Sprintf("%s-%d", what, n)))
-	}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return measure{}, err
-	}
-	var m measure
-	err = json.Unmarshal(out, &m)
-	return m, errors.Join(err, os.RemoveAll(dir))
-}
-
-// benchSubject is what runs in the process that is measured.
-func benchSubject(c *cobra.Command, what string, alerts int) error {
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
-	if err != nil {
-		return err
-	}
-	tenant, err := drover.ParseTenantID(os.Getenv("DROVER_BENCH_TENANT"))
-	if err != nil {
-		return err
-	}
-	t := drover.Tenant{ID: tenant, Name: "bench", Customer: "bench", Cloud: "lab", App: "default", State: drover.Active, Sources: []drover.SourceID{drover.GraphAlerts}, Start: nowInstant().Add(-60 * 24 * time.Hour)}
-	profiled, err := profile(os.Getenv("DROVER_BENCH_PROFILE"))
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	switch what {
-	case "reference":
-		alerts, err = reference(c.Context(), a, t, filepath.Join(filepath.Dir(cfg.Ledger.Dir), "reference.ndjson"))
-	case "drover":
-		err = a.backfill(c.Context(), cfg, t, alerts)
-	default:
-		err = fmt.Errorf("there is no subject %q", what)
-	}
-	if err != nil {
-		return err
-	}
-	m := measure{What: what, Alerts: alerts, Seconds: time.Since(start).Seconds()}
-	if err := profiled(); err != nil {
-		return err
-	}
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-		return err
-	}
-	m.CPU = time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
-	m.PeakMiB = float64(use.Maxrss) / 1024
-	if text, err := os.ReadFile("/proc/self/io"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			var n int64
-			if _, err := fmt.Sscanf(line, "write_bytes: %d", &n); err == nil {
-				m.WrittenMiB = float64(n) / (1 << 20)
-			}
-			if _, err := fmt.Sscanf(line, "syscw: %d", &n); err == nil {
-				m.Calls = n
-			}
+	args, trace := []string{self, "bench", "subject", "-c", j.Config}, ""
+	if j.trace {
+		if strace, err := exec.LookPath("strace"); err == nil {
+			trace = filepath.Join(dir, "trace")
+			args = append([]string{strace, "-f", "--seccomp-bpf", "-qq", "-ttt", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o", trace}, args...)
 		}
 	}
-	return json.NewEncoder(c.OutOrStdout()).Encode(m)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(string(text)), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(out, &struct {
+		*measure
+		From, To *int64
+	}{&m, &m.from, &m.to}); err != nil {
+		return m, err
+	}
+	if m.Fsyncs = -1; trace != "" {
+		m.Fsyncs, err = countTrace(trace, m.from, m.to)
+	}
+	return m, err
+}
+
+// benchConfig writes a config with one sink, the file.
+func (s *stage) benchConfig(dir, interval string) (path string, err error) {
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		return "", err
+	}
+	yaml := strings.NewReplacer(s.dir+"/ledger", dir+"/ledger", s.dir+"/keys", dir+"/keys", s.dir+"/out", dir+"/out", "interval: 1s", "interval: "+interval).Replace(string(text))
+	if interval != "1s" { // as by default
+		yaml = strings.NewReplacer("  overlap: 30s\n", "", "  sweeps: [{depth: 2m, every: 5s}]\n", "").Replace(yaml)
+	}
+	yaml = yaml[:strings.Index(yaml, "  soc:")] + "listen: {health: none}\n"
+	path = filepath.Join(dir, "drover.yaml")
+	return path, os.WriteFile(path, []byte(yaml), 0o600)
+}
+
+// countTrace counts the calls between two times in microseconds.
+func countTrace(path string, from, to int64) (n int, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 3 || !strings.HasPrefix(f[2], "fsync(") && !strings.HasPrefix(f[2], "fdatasync(") {
+			continue
+		}
+		if at, err := strconv.ParseFloat(f[1], 64); err == nil && int64(at*1e6) >= from && int64(at*1e6) <= to {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // profile begins to write path.cpu and gives the function that ends it and
@@ -250,126 +381,45 @@ func profile(path string) (end func() error, err error) {
 	}, nil
 }
 
-// backfill reads and delivers until everything has arrived.
-func (a *app) backfill(ctx context.Context, cfg *config.Config, t drover.Tenant, alerts int) error {
-	if err := a.openLedger(ctx); err != nil {
-		return err
-	}
-	if err := a.store.AddTenant(ctx, t); err != nil {
-		return err
-	}
-	if err := a.store.Close(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- a.run(ctx) }()
-	api := admin.Dial(cfg.Ledger.Dir)
-	for {
-		if !pause(ctx, 20*time.Millisecond) {
-			break
-		}
-		s, err := api.Status(ctx)
-		if err == nil && len(s.Tenants) == 1 && len(s.Sinks) == 1 && s.Tenants[0].Feeds[0].Revisions >= uint64(alerts) && s.Sinks[0].Behind == 0 {
-			break
-		}
-		select {
-		case err := <-done:
-			cancel()
-			return errors.Join(err, errors.New("it ended before everything had arrived"))
-		default:
-		}
-	}
-	cancel()
-	return <-done
+// usage is what this process has taken so far.
+type usage struct {
+	at      time.Time
+	cpu     time.Duration
+	written int64
+	writes  int64
 }
 
-// reference is the bare way: the same pages, the same bounds, one file, one
-// fsync. It keeps nothing else.
-func reference(ctx context.Context, a *app, t drover.Tenant, path string) (rows int, err error) {
-	client := a.https["lab"]
-	token, err := a.tokens.Token(ctx, t, drover.GraphAlerts)
+func usageNow() (u usage, err error) {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return u, err
+	}
+	u = usage{at: time.Now(), cpu: time.Duration(r.Utime.Nano() + r.Stime.Nano())}
+	u.written, u.writes = procNumber("/proc/self/io", "write_bytes:"), procNumber("/proc/self/io", "syscw:")
+	return u, nil
+}
+
+// since is what was taken since u.
+func (u usage) since() (m measure, err error) {
+	now, err := usageNow()
 	if err != nil {
-		return 0, err
+		return m, err
 	}
-	f, err := os.Create(path)
+	return measure{Seconds: now.at.Sub(u.at).Seconds(), CPU: (now.cpu - u.cpu).Seconds(), PeakMiB: float64(procNumber("/proc/self/status", "VmHWM:")) / 1024,
+		WrittenMiB: float64(now.written-u.written) / (1 << 20), Writes: now.writes - u.writes, from: u.at.UnixMicro(), to: now.at.UnixMicro()}, nil
+}
+
+// procNumber reads a number of a file of /proc, 0 if it is not there.
+func procNumber(path, name string) int64 {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return 0
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	base := a.cfg.Clouds["lab"].Graph + "/v1.0/security/alerts_v2"
-	from := t.Start.String()
-	last := 0
-	for {
-		q := "?$filter=" + url.PathEscape("lastUpdateDateTime ge "+from) + "&$orderby=lastUpdateDateTime%20asc&$top=500"
-		res, err := client.Do(ctx, httpx.Request{URL: base + q, Origin: base, Bearer: token, Header: http.Header{"Prefer": {"include-unknown-enum-members"}}})
-		if err != nil {
-			return rows, err
-		}
-		bounds, at := rowBounds(res.Body)
-		for _, r := range bounds[min(last, len(bounds)):] {
-			_, _ = w.Write(res.Body[r[0]:r[1]]) // its error stays with the writer
-			_ = w.WriteByte('\n')
-			rows++
-		}
-		if at == "" || at == from {
-			return rows, errors.Join(w.Flush(), f.Sync(), f.Close())
-		}
-		// The next page begins with the rows of the last instant again.
-		last = 0
-		for last < len(bounds) && changeOf(res.Body, bounds[len(bounds)-1-last]) == at {
-			last++
-		}
-		from = at
+	_, rest, _ := strings.Cut("\n"+string(text), "\n"+name)
+	f := strings.Fields(rest)
+	if len(f) == 0 {
+		return 0
 	}
-}
-
-// rowBounds finds the rows of a page by counting braces outside of strings,
-// and the last row's change time.
-func rowBounds(page []byte) (bounds [][2]int, last string) {
-	i := strings.Index(string(page[:min(len(page), 4096)]), `"value":[`) + len(`"value":[`)
-	depth, start := 0, 0
-	for ; i < len(page); i++ {
-		switch page[i] {
-		case '"':
-			for i++; i < len(page); i++ {
-				n := bytes.IndexByte(page[i:], '"')
-				if n < 0 {
-					return nil, ""
-				}
-				i += n
-				back := i - 1
-				for page[back] == '\\' {
-					back--
-				}
-				if (i-back)%2 == 1 {
-					break // not escaped
-				}
-			}
-		case '{', '[':
-			if depth == 0 {
-				start = i
-			}
-			depth++
-		case '}', ']':
-			depth--
-			if depth == 0 {
-				bounds = append(bounds, [2]int{start, i + 1})
-			}
-			if depth < 0 {
-				i = len(page)
-			}
-		}
-	}
-	if n := len(bounds); n > 0 {
-		last = changeOf(page, bounds[n-1])
-	}
-	return bounds, last
-}
-
-// changeOf returns a row's change time as it is written.
-func changeOf(page []byte, bound [2]int) string {
-	_, rest, _ := bytes.Cut(page[bound[0]:bound[1]], []byte(`"lastUpdateDateTime":"`))
-	at, _, _ := bytes.Cut(rest, []byte{'"'})
-	return string(at)
+	n, _ := strconv.ParseInt(f[0], 10, 64)
+	return n
 }

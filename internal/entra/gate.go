@@ -27,12 +27,13 @@ type gate struct {
 
 // Calls of one app.
 const (
-	spacing = 100 * time.Millisecond // ten a second
-	atOnce  = 10                     // after a quiet while
+	spacing = 20 * time.Millisecond  // fifty a second
+	atOnce  = 100                    // after a quiet while: a start with a hundred tenants
+	careful = 100 * time.Millisecond // between two calls after a pause, ten a second
 	maxRow  = 5 * time.Second        // longer rows are told to come back
 	spread  = 10 * time.Second       // of those who wait for the end of a pause
 
-	carefulFor = 5 * time.Minute // after a pause none go at once
+	carefulFor = 5 * time.Minute // after a pause
 
 	firstProbe = time.Minute
 	lastProbe  = time.Hour
@@ -63,9 +64,9 @@ func (g *gate) turn(tenant drover.TenantID, finger [sha256.Size]byte) (time.Dura
 		}
 		g.retry = now.Add(callTimeout) // this one is the probe
 	}
-	free := now
+	free, step := now, careful
 	if now.Sub(g.until) > carefulFor {
-		free = now.Add(-(atOnce - 1) * spacing)
+		free, step = now.Add(-(atOnce-1)*spacing), spacing
 	}
 	if g.next.Before(free) {
 		g.next = free
@@ -74,7 +75,7 @@ func (g *gate) turn(tenant drover.TenantID, finger [sha256.Size]byte) (time.Dura
 	if wait > maxRow {
 		return 0, paused(tenant, wait)
 	}
-	g.next = g.next.Add(spacing)
+	g.next = g.next.Add(step)
 	return wait, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"sync"
 
 	"drover"
 )
@@ -33,7 +32,7 @@ type RefreshStore interface {
 // renewal is the one place where a tenant's refresh token is redeemed, for
 // whichever resource.
 type renewal struct {
-	mu      sync.Mutex
+	busy    chan struct{} // holds one while somebody redeems
 	unsaved *Refresh      // received, but the store did not take it
 	tried   drover.Secret // the previous token that did not work either
 }
@@ -46,8 +45,12 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 		return grant{}, false, nil
 	}
 	w := k.renewal(r)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	select {
+	case w.busy <- struct{}{}:
+		defer func() { <-w.busy }()
+	case <-ctx.Done():
+		return grant{}, true, ctx.Err()
+	}
 	if w.unsaved != nil {
 		switch err := k.opt.Refresh.Save(ctx, r.tenant, *w.unsaved); {
 		case err == nil, errors.Is(err, ErrConflict):

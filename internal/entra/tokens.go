@@ -222,7 +222,7 @@ func (k *Tokens) renewal(r request) *renewal {
 	s := slot{cloud: r.cloud.Name, client: r.app.ClientID, tenant: r.tenant.ID}
 	w := k.renewals[s]
 	if w == nil {
-		w = &renewal{}
+		w = &renewal{busy: make(chan struct{}, 1)}
 		k.renewals[s] = w
 	}
 	return w
