@@ -12,7 +12,6 @@ import (
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/ledger"
-	"drover/internal/ledger/sqlite"
 )
 
 type ctxType = context.Context
@@ -132,66 +131,4 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 		_ = d.Sink.Close()
 	}
 	return list, nil
-}
-
-func newLedger() *cobra.Command {
-	c := &cobra.Command{Use: "ledger", Short: "Check, adopt and export the ledger", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	adopt := &cobra.Command{Use: "adopt", Short: "Make a ledger that was moved or copied here at home here", Args: noArgs,
-		Long: `adopt gives a ledger that was last used on another machine or path a new
-incarnation, so that nothing outside is compared with its old sequence numbers.
-Make sure that nothing runs on the old one any more.`,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a := &app{cfg: cfg}
-			v, err := openVault(cfg)
-			if err != nil {
-				return err
-			}
-			if err := sqlite.Adopt(c.Context(), a.ledgerOptions(v)); err != nil {
-				return hintLedger(cfg, err)
-			}
-			_, err = fmt.Fprintln(c.OutOrStdout(), "the ledger is at home here, under a new incarnation")
-			return err
-		}}
-	export := &cobra.Command{Use: "export", Short: "Print what the ledger holds, without bodies, as NDJSON", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
-		return withStore(c, func(a *app) error { return ledger.Export(c.Context(), a.store, a.cfg.SinkIDs(), c.OutOrStdout()) })
-	}}
-	chk := &cobra.Command{Use: "check", Short: "Read the whole ledger and name what is damaged", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
-		return withStore(c, func(a *app) error {
-			found, err := a.store.Check(c.Context())
-			for _, f := range found {
-				if _, werr := fmt.Fprintln(c.OutOrStdout(), clean(f)); werr != nil {
-					return werr
-				}
-			}
-			if err == nil && len(found) > 0 {
-				return errFinding
-			}
-			if err == nil {
-				_, err = fmt.Fprintln(c.OutOrStdout(), "the ledger is sound")
-			}
-			return err
-		})
-	}}
-	c.AddCommand(adopt, export, chk)
-	return c
-}
-
-// withStore runs f with the ledger open in this process.
-func withStore(c *cobra.Command, f func(*app) error) error {
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
-	if err != nil {
-		return err
-	}
-	if err := a.openLedger(c.Context()); err != nil {
-		return err
-	}
-	return errors.Join(f(a), a.store.Close())
 }

@@ -18,7 +18,6 @@ import (
 	"drover/internal/admin"
 	"drover/internal/collect"
 	"drover/internal/deliver"
-	"drover/internal/ledger"
 )
 
 const minute = time.Minute
@@ -151,8 +150,7 @@ const (
 	pruneMore  = 10 * time.Second
 )
 
-// prune throws away what may go, by the time that Microsoft's answers carry:
-// never by the local clock alone.
+// prune throws away, now and then, what may go.
 func (a *app) prune(ctx context.Context) error {
 	wait := pruneMore
 	for {
@@ -164,21 +162,9 @@ func (a *app) prune(ctx context.Context) error {
 		case <-t.C:
 		}
 		wait = pruneEvery
-		feeds, err := a.store.Feeds(ctx)
-		if err != nil {
-			a.log.Warn("prune", "err", err)
-			continue
-		}
-		now := drover.NoInstant
-		for _, f := range feeds {
-			now = max(now, f.Whole)
-		}
-		if !now.Known() {
-			continue
-		}
-		now = min(now, nowInstant())
-		out, err := a.store.Prune(ctx, ledger.PruneOrder{Now: now, Bodies: a.cfg.Ledger.Bodies, Hold: a.cfg.Ledger.Hold, HoldSize: a.holdSize()})
+		out, err := a.pruneOnce(ctx, false)
 		switch {
+		case errors.Is(err, errNeverRead):
 		case err != nil:
 			if drover.KindOf(err) == drover.Broken {
 				return err

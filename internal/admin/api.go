@@ -22,6 +22,9 @@ type API interface {
 	RemoveTenant(ctx context.Context, idOrName string) error
 	Status(ctx context.Context) (Status, error)
 	AcknowledgeGap(ctx context.Context, id int64, why string) error
+	// Prune throws away a slice of what may go; it is called again while there
+	// is More. Confirmed goes on where it would stop and ask.
+	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
 }
 
 // NewTenant is what an operator says of a new tenant.
@@ -123,4 +126,13 @@ type Status struct {
 	Gaps        []GapStatus      `json:"open_gaps"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
 	Used        int64            `json:"ledger_bytes"`
+}
+
+// PruneStatus is what a prune did.
+type PruneStatus struct {
+	Bodies int64       `json:"bodies"` // revisions whose bodies are gone
+	Keys   int64       `json:"keys"`   // keys that no source can show again
+	Gaps   []GapStatus `json:"gaps,omitempty"`
+	Asks   string      `json:"asks,omitempty"` // it stopped: why
+	More   bool        `json:"more,omitempty"`
 }

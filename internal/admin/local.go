@@ -24,6 +24,8 @@ type Local struct {
 	Check func(ctx context.Context, t drover.Tenant) []Finding
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// PruneOnce throws away a slice of what may go. It may be nil.
+	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
@@ -243,6 +245,19 @@ func (l *Local) AcknowledgeGap(ctx context.Context, id int64, why string) error 
 	return err
 }
 
+// Prune throws away a slice of what may go.
+func (l *Local) Prune(ctx context.Context, confirmed bool) (PruneStatus, error) {
+	if l.PruneOnce == nil {
+		return PruneStatus{}, errors.New("no prune is available here")
+	}
+	out, err := l.PruneOnce(ctx, confirmed)
+	s := PruneStatus{Bodies: out.Bodies, Keys: out.Keys, Asks: out.Asks, More: out.More}
+	for _, g := range out.Gaps {
+		s.Gaps = append(s.Gaps, gapStatus(g))
+	}
+	return s, err
+}
+
 // Status puts everything together.
 func (l *Local) Status(ctx context.Context) (Status, error) {
 	id := l.Store.Identity()
@@ -266,7 +281,7 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 		return s, err
 	}
 	for _, g := range gaps {
-		s.Gaps = append(s.Gaps, GapStatus{ID: g.ID, Tenant: g.Feed.Tenant, Source: g.Feed.Source, Sink: g.Sink, From: g.Span.From, To: g.Span.To, Provider: g.Provider, Cause: g.Cause, Tries: g.Tries})
+		s.Gaps = append(s.Gaps, gapStatus(g))
 	}
 	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Unresolved: true})
 	if err != nil {
@@ -282,10 +297,14 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+func gapStatus(g drover.Gap) GapStatus {
+	return GapStatus{ID: g.ID, Tenant: g.Feed.Tenant, Source: g.Feed.Source, Sink: g.Sink, From: g.Span.From, To: g.Span.To, Provider: g.Provider, Cause: g.Cause, Tries: g.Tries}
+}
+
 func (l *Local) sink(ctx context.Context, id drover.SinkID) (SinkStatus, error) {
 	s := SinkStatus{ID: id}
 	places, err := l.Store.Places(ctx, id)
-	if drover.KindOf(err) == drover.Broken && err != nil {
+	if errors.Is(err, ledger.ErrNotFound) {
 		return s, nil // a sink of the config that no process has begun to serve has no places yet
 	}
 	if err != nil {

@@ -34,6 +34,7 @@ var calls = map[string]call{
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
 	"status":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"prune":         with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),
@@ -212,4 +213,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) AcknowledgeGap(ctx context.Context, id int64, why string) error {
 	_, err := ask[any](ctx, c, "acknowledge_gap", gapAck{id, why})
 	return err
+}
+
+// Prune is API.Prune.
+func (c *Client) Prune(ctx context.Context, confirmed bool) (PruneStatus, error) {
+	return ask[PruneStatus](ctx, c, "prune", confirmed)
 }

@@ -242,7 +242,8 @@ type Delivering interface {
 	// no longer listed keeps its places and holds nothing back once Retired.
 	Sinks(ctx context.Context, sinks []SinkPlace) error
 	// Places returns the place of a sink in every feed. An absent place is
-	// Broken, never a default.
+	// Broken, never a default; Broken and ErrNotFound if Sinks never named the
+	// sink.
 	Places(ctx context.Context, s drover.SinkID) ([]Place, error)
 	// Place returns one.
 	Place(ctx context.Context, s drover.SinkID, f drover.Feed) (Place, error)
@@ -390,7 +391,8 @@ type PruneOrder struct {
 	HoldSize int64         // in bytes; 0: no bound
 	Slice    int           // rows a call may touch, 0: 10,000
 	// Confirmed lets a prune pass that would delete more than three days'
-	// usual amount at once; without it such a pass stops and asks.
+	// usual amount of bodies or keys at once; without it such a pass stops and
+	// asks.
 	Confirmed bool
 }
 

@@ -44,8 +44,8 @@ func places(r *rig) {
 	if err := r.Settle(r.ctx(), ledger.Settle{Sink: "s", Done: []drover.Range{{Feed: f, First: 11, Last: 11}}}); drover.KindOf(err) != drover.Broken {
 		r.Errorf("beyond the head: %v", err)
 	}
-	if _, err := r.Places(r.ctx(), "unknown"); drover.KindOf(err) != drover.Broken {
-		r.Errorf("an absent place: %v", err)
+	if _, err := r.Places(r.ctx(), "unknown"); drover.KindOf(err) != drover.Broken || !errors.Is(err, ledger.ErrNotFound) {
+		r.Errorf("places of a sink that nobody named: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"strings"
 	"time"
 
 	"drover"
@@ -73,12 +74,18 @@ func pruneAsks(r *rig) {
 	order := ledger.PruneOrder{Now: drover.InstantOf(now.AddDate(1, 0, 0)), Bodies: 90 * 24 * time.Hour}
 	out, err := r.Prune(r.ctx(), order)
 	r.must(err)
-	if out.Bodies != 0 || out.Asks == "" {
-		r.Errorf("dropped %d and asks %q", out.Bodies, out.Asks)
+	if out.Bodies+out.Keys != 0 || out.Asks == "" {
+		r.Errorf("dropped %d bodies, %d keys, and asks %q", out.Bodies, out.Keys, out.Asks)
 	}
+	// Keys are asked about even where bodies stay for longer.
+	order.Bodies *= 10
+	if out, err = r.Prune(r.ctx(), order); err != nil || out.Keys != 0 || !strings.Contains(out.Asks, "keys") {
+		r.Errorf("dropped %d keys and asks %q, %v", out.Keys, out.Asks, err)
+	}
+	order.Bodies /= 10
 	order.Confirmed = true
-	if out, err = r.Prune(r.ctx(), order); err != nil || out.Bodies != 320 {
-		r.Errorf("confirmed: dropped %d, %v", out.Bodies, err)
+	if out, err = r.Prune(r.ctx(), order); err != nil || out.Bodies != 320 || out.Keys != 320 {
+		r.Errorf("confirmed: dropped %d bodies, %d keys, %v", out.Bodies, out.Keys, err)
 	}
 }
 

@@ -116,16 +116,22 @@ func readPlaces(tx *tx, id drover.SinkID, query string, args ...any) (out []ledg
 	)
 	for rows := tx.query(query, args...); rows.next(&p.Feed.Tenant, &p.Feed.Source, &p.Head, &seq, &beyond); seq, beyond = nil, nil {
 		if seq == nil {
-			err = broken("read places", fmt.Errorf("sink %s has no place in feed %s", id, p.Feed))
+			err = fmt.Errorf("sink %s has no place in feed %s", id, p.Feed)
 			continue
 		}
 		p.Sink, p.Seq, p.Beyond = id, *seq, unpack(beyond).list()
 		out = append(out, p)
 	}
+	if tx.err == nil && err != nil && !tx.row(`SELECT 1 FROM sinks WHERE id = ?`, string(id)).scan(new(int)) && tx.err == nil {
+		err = fmt.Errorf("sink %s was never made known: %w", id, ledger.ErrNotFound)
+	}
 	if tx.err != nil {
 		return nil, tx.err
 	}
-	return out, err
+	if err != nil {
+		return out, broken("read places", err)
+	}
+	return out, nil
 }
 
 // wireRange is a Range in the attempts table.

@@ -84,21 +84,26 @@ func (s *Store) pruneBodies(ctx context.Context, p *pruning) error {
 // three days' usual amount, it asks instead.
 func (s *Store) dueFeeds(ctx context.Context, p *pruning) (feeds []*feed, err error) {
 	err = s.read(ctx, func(tx *tx) error {
-		var busiest, rows, n int64
+		var rows, n int64
 		var x feed
-		tx.row(`SELECT coalesce(max(n), 0) FROM (SELECT sum(n) AS n FROM counts WHERE what = 'revisions' GROUP BY day)`).scan(&busiest)
 		found := tx.query(`SELECT fid, tenant, source, owed FROM (SELECT f.fid, f.tenant, f.source, (SELECT coalesce(sum(b.last - b.first + 1), 0) FROM blocks b WHERE b.fid = f.fid AND b.last > f.floor AND b.first < `+firstKept+`) AS owed,
 			EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid AND b.first < `+firstKept+`) AS any FROM feeds f) WHERE any`, p.cut)
 		for found.next(&x.fid, &x.Tenant, &x.Source, &n) {
 			feeds = append(feeds, &feed{Feed: x.Feed, fid: x.fid})
 			rows += n
 		}
-		if rows > 3*busiest && !p.Confirmed {
+		if busiest := busiestDay(tx); rows > 3*busiest && !p.Confirmed {
 			p.out.Asks = fmt.Sprintf("%d revisions are due to be thrown away at once, more than three days' usual amount (%d a day at most); check the clock and the retention, then confirm", rows, busiest)
 		}
 		return tx.err
 	})
 	return feeds, err
+}
+
+// busiestDay is how many revisions the day with the most of them brought.
+func busiestDay(tx *tx) (n int64) {
+	tx.row(`SELECT coalesce(max(n), 0) FROM (SELECT sum(n) AS n FROM counts WHERE what = 'revisions' GROUP BY day)`).scan(&n)
+	return n
 }
 
 // dropBlocks drops blocks of a feed with about so many rows, and returns how
@@ -131,10 +136,23 @@ const (
 
 // pruneKeys drops keys of rows that no source shows any more. A key with
 // neither a change time nor a created time stays: nothing says how old it is.
+// Where the bodies are in doubt, so are the keys; and they are asked about by
+// themselves, because without its key a row that is shown again comes twice.
 func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
+	if p.out.Asks != "" {
+		return nil
+	}
 	var feeds []int64
 	err := s.read(ctx, func(tx *tx) error {
-		var fid int64
+		var fid, n int64
+		if busiest := busiestDay(tx); !p.Confirmed {
+			tx.row(`SELECT count(*) FROM (SELECT 1 FROM feeds f CROSS JOIN keys k WHERE k.fid = f.fid AND k.changed < ?2 AND (k.changed > ?1 OR k.created > ?1 AND k.created < ?2) LIMIT ?3)`,
+				int64(drover.NoInstant), p.keys, 3*busiest+1).scan(&n)
+			if n > 3*busiest {
+				p.out.Asks = fmt.Sprintf("more than three days' usual amount of keys (%d a day at most) are due to be thrown away at once; check the clock, then confirm", busiest)
+				return tx.err
+			}
+		}
 		for found := tx.query(`SELECT fid FROM feeds f WHERE EXISTS (SELECT 1 FROM keys k WHERE k.fid = f.fid AND k.changed < ?3 AND (k.changed > ?2 OR k.created > ?2 AND k.created < ?3))
 			OR EXISTS (SELECT 1 FROM newest n WHERE n.fid = f.fid AND n.created < ?3 AND n.changed < ?3 AND (n.created > ?2 OR n.changed > ?2))`, nil, int64(drover.NoInstant), p.keys); found.next(&fid); {
 			feeds = append(feeds, fid)
