@@ -471,3 +471,37 @@ func TestBytesThatVaryFromReadToReadEndThePassAllTheSame(t *testing.T) {
 		t.Error("no end")
 	}
 }
+
+func TestAPageWhoseCheckIsThrottledIsNotReadAgain(t *testing.T) {
+	a := newAPI()
+	for i := range 20 {
+		a.set(entry{id: fmt.Sprintf("da%02d", i), changed: t0.Add(time.Duration(i) * time.Second)})
+	}
+	late := entry{id: "late", changed: t0.Add(time.Hour + time.Second)}
+	a.answer = func(a *api, n int, w http.ResponseWriter, _ *http.Request) bool {
+		if n != 2 && n != 3 { // the question that checks the first page
+			return false
+		}
+		a.now = a.now.Add(time.Minute)
+		a.set(late)
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	}
+	p := graph(a, 100).Read(tenant(), drover.Span{From: t0, To: drover.NoInstant})
+	for range 2 {
+		if _, err := p.Next(t.Context()); drover.KindOf(err) != drover.Throttled {
+			t.Fatalf("got %v", err)
+		}
+	}
+	page, err := p.Next(t.Context())
+	if err != nil || len(page.Rows) != 20 {
+		t.Fatalf("%d rows, %v", len(page.Rows), err)
+	}
+	if len(a.requests) != 4 || a.requests[1] != a.requests[2] || a.requests[2] != a.requests[3] {
+		t.Errorf("asked %q", a.requests)
+	}
+	if page.Through > t0.Add(time.Hour) {
+		t.Errorf("read through %s, when the page is of %s", page.Through, t0.Add(time.Hour))
+	}
+}

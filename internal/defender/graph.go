@@ -87,24 +87,25 @@ func (s *GraphAlerts) accepts(id drover.TenantID, top int) {
 // through a run of equal times that is longer than a page.
 type graphPass struct {
 	client
-	s       *GraphAlerts
-	span    drover.Span
-	at      drover.Instant // where the next page begins
-	exact   bool           // at is not the span's begin any more
-	through drover.Instant
-	frozen  drover.Instant // what the server's clock said when at ran ahead of it
-	seen    *seen
-	pages   int         // pages that were not all
-	widest  int         // the most rows of a page that led on
-	asked   int         // how often it was unclear whether an instant is whole
-	stuck   int         // instants left in a row without a page that led on
-	run     *run        // a run of equal times that is read by links
-	windows *windows    // a stretch that is read in windows
-	held    drover.Page // what a step that failed had read before it did
-	fails   int         // failures of the step at hand
-	shrink  int         // how often $top is halved for failures
-	calm    int         // steps since the last failure
-	done    bool
+	s         *GraphAlerts
+	span      drover.Span
+	at        drover.Instant // where the next page begins
+	exact     bool           // at is not the span's begin any more
+	through   drover.Instant
+	frozen    drover.Instant // what the server's clock said when at ran ahead of it
+	seen      *seen
+	pages     int         // pages that were not all
+	widest    int         // the most rows of a page that led on
+	asked     int         // how often it was unclear whether an instant is whole
+	stuck     int         // instants left in a row without a page that led on
+	run       *run        // a run of equal times that is read by links
+	windows   *windows    // a stretch that is read in windows
+	held      drover.Page // what a step that failed had read before it did
+	unchecked *unchecked
+	fails     int // failures of the step at hand
+	shrink    int // how often $top is halved for failures
+	calm      int // steps since the last failure
+	done      bool
 }
 
 // regrow is after how many steps without a failure twice as many rows are asked
@@ -126,7 +127,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.done {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
-	if len(p.held.Rows) == 0 {
+	if len(p.held.Rows) == 0 && p.unchecked == nil {
 		p.release()
 	}
 	step := p.nextPage
@@ -162,7 +163,7 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 	if !p.exact && from.Known() {
 		from = from.Add(-grain)
 	}
-	res, page, top, err := p.fetch(ctx, query{from: from, to: p.upper(), top: p.s.opt.PageSize})
+	res, page, top, err := p.takeUp(ctx, query{from: from, to: p.upper(), top: p.s.opt.PageSize})
 	if err != nil {
 		return out, err
 	}
@@ -171,6 +172,9 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 		return out, nil
 	}
 	if ok, err := p.inOrder(ctx, &out, page, top); err != nil {
+		if drover.KindOf(err) == drover.Throttled {
+			p.unchecked = &unchecked{res, page, top, p.clock}
+		}
 		return out, err
 	} else if !ok {
 		p.startWindows(&out, page.rows)
@@ -217,6 +221,24 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 		p.finish(&out)
 	}
 	return out, nil
+}
+
+// unchecked is a page whose order could not be checked because the API asked
+// for patience. It still stands for the time when it was read.
+type unchecked struct {
+	res   *httpx.Response
+	page  scanned
+	top   int
+	clock clock
+}
+
+// takeUp returns the page that is still to be checked, or fetches one.
+func (p *graphPass) takeUp(ctx context.Context, q query) (*httpx.Response, scanned, int, error) {
+	if u := p.unchecked; u != nil {
+		p.unchecked, p.clock = nil, u.clock
+		return u.res, u.page, u.top, nil
+	}
+	return p.fetch(ctx, q)
 }
 
 // doubt decides about a page that shows nothing behind the instant at hand,

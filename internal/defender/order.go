@@ -27,7 +27,7 @@ func (p *graphPass) inOrder(ctx context.Context, out *drover.Page, page scanned,
 	if len(page.rows) < 2 || last == p.at {
 		return true, nil
 	}
-	now := p.opt.Now()
+	now, pages := p.opt.Now(), p.pages
 	if page.next != "" || len(page.rows) >= top {
 		p.pages++
 		if p.pages&(p.pages-1) != 0 {
@@ -42,6 +42,7 @@ func (p *graphPass) inOrder(ctx context.Context, out *drover.Page, page scanned,
 	_, before, _, err := p.fetch(ctx, q)
 	p.clock = heard // the answer that counts is the one that is checked
 	if err != nil {
+		p.pages = pages // it is asked again
 		return false, err
 	}
 	met := make(map[alert]struct{}, len(page.rows))
