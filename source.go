@@ -21,7 +21,10 @@ type Source interface {
 	Read(t Tenant, span Span) Pass
 }
 
-// Pass reads a span of one feed page by page. It is used by one goroutine.
+// Pass reads a span of one feed page by page. It is used by one goroutine. One
+// that also has a method Close() is told when nobody needs it or its rows any
+// more, so that their memory can be used again; not being told costs memory
+// only.
 type Pass interface {
 	// Next reads the next page. The page's rows stay valid until the next
 	// call of Next. After Page.Done it must not be called again. After an

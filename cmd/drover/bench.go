@@ -199,11 +199,19 @@ func (b *bench) many(ctx context.Context) (finding, error) {
 		return finding{}, err
 	}
 	s.lab.Faults().Set(fault.Rule{Kind: fault.Status, API: "graph", Share: 0.2, Param: 429, RetryAfter: "2", Obey: 2 * time.Second})
-	slow, err := b.repeat(ctx, s, j, "drover")
-	if err != nil {
-		return finding{}, err
+	var slow []measure
+	for range max(b.runs, 1) {
+		// What the run before was told to wait is not this one's.
+		if !pause(ctx, 2*time.Second) {
+			return finding{}, ctx.Err()
+		}
+		m, err := b.once(ctx, s, "drover", j)
+		if err != nil {
+			return finding{}, err
+		}
+		slow = append(slow, m)
 	}
-	ref, own, throttled := median(all["reference"]), median(all["drover"]), median(slow["drover"])
+	ref, own, throttled := median(all["reference"]), median(all["drover"]), median(slow)
 	throttled.What = "drover, 20 % of the answers 429"
 	hits := s.lab.Faults().Hits()
 	own.Fsyncs, throttled.Fsyncs = -1, -1
@@ -211,7 +219,7 @@ func (b *bench) many(ctx context.Context) (finding, error) {
 	ratio := own.CPU / ref.CPU
 	return finding{Rows: []measure{ref, own, throttled}, Ratios: map[string]float64{"tenants": ratio}, notes: []string{
 		fmt.Sprintf("CPU: %.2f times the reference", ratio),
-		fmt.Sprintf("throttled: %d answers with 429 in %d runs, %d requests came before Retry-After allowed them", throttled.Throttled, len(slow["drover"]), throttled.Early),
+		fmt.Sprintf("throttled: %d answers with 429 in %d runs, %d requests came before Retry-After allowed them", throttled.Throttled, len(slow), throttled.Early),
 		fmt.Sprintf("half of the tenants were whole after %.1f s, with throttling after %.1f s", own.HalfDone, throttled.HalfDone)}}, nil
 }
 

@@ -129,12 +129,12 @@ func (a *app) measured(ctx context.Context, cfg *config.Config, tenants []drover
 		last, _, _ := held()
 		m.Alerts = last - first
 	} else {
-		half := 0.0
+		half, poll := 0.0, 20*time.Millisecond+time.Duration(len(tenants))*time.Millisecond // asking costs as well
 		for {
 			select {
 			case err := <-done:
 				return m, over(err)
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(poll):
 			}
 			n, whole, behind := held()
 			if half == 0 && whole*2 >= len(tenants) {

@@ -301,6 +301,9 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 
 // finish puts away a run that has read its span whole.
 func (r *reader) finish(run *run, page drover.Page) {
+	if p, ok := run.pass.(interface{ Close() }); ok {
+		p.Close()
+	}
 	if run.purpose != readTail {
 		r.side = nil
 		r.known.endSide()

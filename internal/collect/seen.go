@@ -8,31 +8,52 @@ import (
 
 // seen answers "has this alert certainly not been stored yet" while a feed is
 // read for the first time, when every row would otherwise cost a look-up for a
-// predecessor that is not there. It is a Bloom filter: it never forgets an
-// alert, and a wrong "maybe" costs one look-up.
+// predecessor that is not there. It never forgets an alert, and a wrong
+// "maybe" costs one look-up. The first alerts are remembered as they are, a
+// larger backlog in a Bloom filter.
 type seen struct {
+	few  map[uint64]struct{}
 	bits []uint64
-	n    int
 }
 
-// seenBits is 4 Mi bits, 512 KiB: at a million alerts about one in four
-// look-ups is made for nothing, which is still three saved.
-const seenBits = 1 << 22
+const (
+	seenFew = 2000
+	// seenBits is 4 Mi bits, 512 KiB: at a million alerts about one in four
+	// look-ups is made for nothing, which is still three saved.
+	seenBits = 1 << 22
+)
 
-func newSeen() *seen { return &seen{bits: make([]uint64, seenBits/64)} }
+func newSeen() *seen { return &seen{few: make(map[uint64]struct{})} }
 
 // add stores alert and reports whether it may have been there.
 func (s *seen) add(alert drover.Hash) bool {
+	k := binary.LittleEndian.Uint64(alert[:])
+	if s.bits != nil {
+		return s.set(k)
+	}
+	if _, there := s.few[k]; there {
+		return true
+	}
+	if s.few[k] = struct{}{}; len(s.few) > seenFew {
+		s.bits = make([]uint64, seenBits/64)
+		for k := range s.few {
+			s.set(k)
+		}
+		s.few = nil
+	}
+	return false
+}
+
+// set sets four bits and reports whether all of them were set.
+func (s *seen) set(k uint64) bool {
 	there := true
-	for i := range 4 {
-		bit := binary.LittleEndian.Uint32(alert[i*4:]) % seenBits
-		if s.bits[bit/64]&(1<<(bit%64)) == 0 {
+	at, step := uint32(k), uint32(k>>32)|1
+	for range 4 {
+		if bit := at % seenBits; s.bits[bit/64]&(1<<(bit%64)) == 0 {
 			there = false
 			s.bits[bit/64] |= 1 << (bit % 64)
 		}
-	}
-	if !there {
-		s.n++
+		at += step
 	}
 	return there
 }

@@ -25,6 +25,9 @@ type client struct {
 	used   []*httpx.Response // whose memory the rows of the last page lie in
 }
 
+// Close gives back the memory of the last page. The pass is over.
+func (c *client) Close() { c.release() }
+
 // release gives back the memory of answers whose rows nobody reads any more.
 func (c *client) release() {
 	for i, res := range c.used {

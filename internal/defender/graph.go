@@ -173,7 +173,7 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 	}
 	if ok, err := p.inOrder(ctx, &out, page, top); err != nil {
 		if drover.KindOf(err) == drover.Throttled {
-			p.unchecked = &unchecked{res, page, top, p.clock}
+			p.unchecked = &unchecked{res, page, top}
 		}
 		return out, err
 	} else if !ok {
@@ -226,16 +226,15 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 // unchecked is a page whose order could not be checked because the API asked
 // for patience. It still stands for the time when it was read.
 type unchecked struct {
-	res   *httpx.Response
-	page  scanned
-	top   int
-	clock clock
+	res  *httpx.Response
+	page scanned
+	top  int
 }
 
 // takeUp returns the page that is still to be checked, or fetches one.
 func (p *graphPass) takeUp(ctx context.Context, q query) (*httpx.Response, scanned, int, error) {
 	if u := p.unchecked; u != nil {
-		p.unchecked, p.clock = nil, u.clock
+		p.unchecked = nil
 		return u.res, u.page, u.top, nil
 	}
 	return p.fetch(ctx, q)

@@ -46,7 +46,10 @@ func (l *log) recover(marked state, recs []drover.Record, index []int, has []boo
 	if err != nil {
 		return err
 	}
-	s := newScan(recs, index, has)
+	s := newScan()
+	if len(pieces) > 0 {
+		s.prepare(recs, index, has)
+	}
 	for _, p := range pieces {
 		if err := l.scan(s, p); err != nil {
 			return err

@@ -20,15 +20,18 @@ type scan struct {
 
 var errForeign = errors.New("a line that is not drover's")
 
-func newScan(recs []drover.Record, index []int, has []bool) *scan {
-	s := &scan{lines: make(map[string][]int, len(index)), ids: make(map[key]int, len(index)), seen: make(known)}
+// newScan is empty of records until prepare.
+func newScan() *scan { return &scan{seen: make(known)} }
+
+// prepare makes the records of a batch known, before the first line is read.
+func (s *scan) prepare(recs []drover.Record, index []int, has []bool) {
+	s.lines, s.ids = make(map[string][]int, len(index)), make(map[key]int, len(index))
 	for _, i := range index {
 		if !has[i] {
 			s.lines[string(recs[i].Body)] = append(s.lines[string(recs[i].Body)], i)
 			s.ids[keyOf(&recs[i])] = i
 		}
 	}
-	return s
 }
 
 // read takes the lines of r and returns where the last that stays ends.
