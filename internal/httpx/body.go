@@ -60,33 +60,26 @@ func (p *pace) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Memory for bodies is used again; larger ones are left to the collector.
+// A body's first buffer.
 const (
-	firstBuffer = 64 << 10
+	firstBuffer = 16 << 10
 	maxExpected = 8 << 20 // believed of a Content-Length before anything has come
-	maxPooled   = 16 << 20
 )
 
 var (
-	buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); return &b }}
+	buffers freelist
 	readers = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	inputs  = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
 )
 
-func putBuffer(b *[]byte) {
-	if cap(*b) <= maxPooled {
-		buffers.Put(b)
-	}
-}
-
 // readBody reads and decodes the body whole into a buffer of the pool.
 func readBody(res *http.Response, in io.Reader, limit int64) (body []byte, buf *[]byte, err error) {
 	expect := max(res.ContentLength, 0)
-	buf = buffers.Get().(*[]byte)
+	buf = buffers.get(expect)
 	defer func() {
 		if err != nil {
 			*buf = (*buf)[:0]
-			putBuffer(buf)
+			buffers.put(buf)
 			body, buf = nil, nil
 		}
 	}()
@@ -107,8 +100,11 @@ func readBody(res *http.Response, in io.Reader, limit int64) (body []byte, buf *
 // sized returns b, or a new buffer if b does not hold what is expected.
 func sized(b []byte, expect int64) []byte {
 	// One byte more lets the end be seen without growing.
-	if n := min(expect, maxExpected) + 1; n > int64(cap(b)) {
-		return make([]byte, 0, n)
+	switch n := min(expect, maxExpected) + 1; {
+	case expect == 0 && cap(b) == 0:
+		return make([]byte, 0, firstBuffer)
+	case n > int64(cap(b)):
+		return make([]byte, 0, max(n, 512))
 	}
 	return b[:0]
 }

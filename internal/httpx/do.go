@@ -48,7 +48,7 @@ func (r *Response) Release() {
 			}
 		}
 		*r.buf = r.Body[:0]
-		putBuffer(r.buf)
+		buffers.put(r.buf)
 	}
 	r.Body, r.buf = nil, nil
 }
