@@ -34,7 +34,8 @@ func zip(body []byte) ([]byte, error) {
 	defer zips.Put(z)
 	z.Reset(&buf)
 	_, err := z.Write(body)
-	return buf.Bytes(), errors.Join(err, z.Close())
+	err = errors.Join(err, z.Close()) // only now is the rest in buf
+	return buf.Bytes(), err
 }
 
 // post makes a request of the lane. Any status is an answer.
