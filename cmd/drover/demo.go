@@ -124,13 +124,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.watch(ctx, cfg); err != nil {
 		return fmt.Errorf("%w (drover's log: %s)", err, filepath.Join(d.dir, "drover.log"))
 	}
-	if d.keep {
-		d.say("staying up; files are in %s; stop with Ctrl-C", d.dir)
-		<-ctx.Done()
-		ctx = context.WithoutCancel(ctx)
-	}
 	d.stop()
-	return d.judge(ctx, cfg)
+	if err := d.judge(ctx, cfg); err != nil || !d.keep {
+		return err
+	}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	d.say("the cloud and drover stay up; files are in %s; try: drover status -c %s; stop with Ctrl-C", d.dir, filepath.Join(d.dir, "drover.yaml"))
+	<-ctx.Done()
+	return nil
 }
 
 // say prints a line of progress.
@@ -410,8 +413,8 @@ func (d *demo) verdict(ctx context.Context, cfg *config.Config) (*oracle.Verdict
 		Truth: oracle.Files(filepath.Join(d.dir, "truth.ndjson")),
 		Sinks: []oracle.Place{
 			{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(export)},
-			{Name: "archive", Kind: oracle.KindFile, Logs: files},
-			{Name: "soc", Kind: oracle.KindHEC, Logs: oracle.Files(filepath.Join(d.dir, "splunk.ndjson"))},
+			{Name: "archive", Kind: oracle.KindFile, Logs: files, TakesAll: true},
+			{Name: "soc", Kind: oracle.KindHEC, Logs: oracle.Files(filepath.Join(d.dir, "splunk.ndjson")), TakesAll: true},
 		},
 	})
 	if err != nil {

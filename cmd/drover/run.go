@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -51,6 +52,9 @@ broken. While it runs, the other commands (status, tenant …) talk to it.`,
 
 // run lives until ctx ends or something of ours breaks.
 func (a *app) run(ctx context.Context) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // the heap is small beside what flows through it
+	}
 	if err := a.openLedger(ctx); err != nil {
 		return err
 	}

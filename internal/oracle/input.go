@@ -27,6 +27,9 @@ type Place struct {
 	// Tenants limits what is owed here; empty: every tenant's revisions. Any
 	// record of a tenant that is not listed is foreign.
 	Tenants []string
+	// TakesAll: nothing that the run dealt gave this sink a cause to refuse
+	// anything, so what was set aside for it alone is lost.
+	TakesAll bool
 	// Tokens binds tokens of a HEC place, by name, to a tenant.
 	Tokens map[string]string
 }

@@ -64,7 +64,7 @@ func (j *judge) matchAsides() {
 	for _, e := range j.aside {
 		mark := func(i uint32) {
 			for _, p := range j.places {
-				if e.sink == "" || e.sink == p.Name {
+				if e.sink == "" || e.sink == p.Name && !p.TakesAll {
 					p.revs[i] |= aside
 				}
 			}

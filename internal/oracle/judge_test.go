@@ -20,6 +20,7 @@ const (
 
 // book writes logs the way the parts that the oracle watches do.
 type book struct {
+	takesAll                 bool
 	truth, file, hec, ledger []string
 }
 
@@ -71,7 +72,7 @@ func (b *book) judge(t *testing.T, places ...string) *Verdict {
 	for _, name := range places {
 		switch name {
 		case "file":
-			in.Sinks = append(in.Sinks, Place{Name: name, Kind: KindFile, Logs: []Log{Text("out", text3(b.file))}})
+			in.Sinks = append(in.Sinks, Place{Name: name, Kind: KindFile, Logs: []Log{Text("out", text3(b.file))}, TakesAll: b.takesAll})
 		case "hec":
 			in.Sinks = append(in.Sinks, Place{Name: name, Kind: KindHEC, Logs: []Log{Text("hec.log", text3(b.hec))}})
 		case "ledger":
@@ -83,6 +84,24 @@ func (b *book) judge(t *testing.T, places ...string) *Verdict {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func TestWhatAWillingSinkIsSaidToRefuseIsLost(t *testing.T) {
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(row(0))))
+	for _, sink := range []string{`"sink":"file",`, ``} {
+		b := newBook()
+		b.serve(0, 5)
+		b.end(0)
+		b.takesAll = true
+		b.ledger = []string{`{"t":"set_aside","tenant":"` + tenantA + `","source":"graph.alerts",` + sink + `"reason":"refused","sha256":"` + sum + `"}`}
+		want := 1
+		if sink == "" {
+			want = 0 // at reading: the sink has nothing to do with it
+		}
+		if s := b.judge(t, "file", "ledger").Sum("file"); s.Lost != want {
+			t.Errorf("set aside at %q: %d lost, want %d", sink, s.Lost, want)
+		}
+	}
 }
 
 func TestARepeatAtTheReceiverNeedsACause(t *testing.T) {
