@@ -82,7 +82,7 @@ func (c *Customer) rows() [][]string {
 			if (a.Kind == KindLedger) != ledger {
 				continue
 			}
-			r := []string{"", printable(a.Place), "", thousands(a.Taken), thousands(a.Lost), thousands(a.Repeated), thousands(a.Unexplained),
+			r := []string{"", printable(a.Place), "", thousands(a.Present), thousands(a.Lost), thousands(a.Repeated), thousands(a.Unexplained),
 				thousands(a.Foreign), thousands(a.Altered), thousands(a.Disorder), "", ""}
 			if len(rows) == 0 {
 				r[0], r[2], r[10], r[11] = name, thousands(c.Shown), thousands(c.SetAside), thousands(c.OpenGaps)
