@@ -138,7 +138,7 @@ func BenchmarkKeys(b *testing.B) {
 // BenchmarkAfter reports what reading 100,000 revisions costs, out of memory
 // and out of the file.
 func BenchmarkAfter(b *testing.B) {
-	for name, recent := range map[string]int64{"from memory": 64 << 20, "from the file": -1} {
+	for name, recent := range map[string]int64{"from memory": 256 << 20, "from the file": -1} {
 		b.Run(name, func(b *testing.B) {
 			rows := newBenchRows()
 			s, f, epoch := benchStore(b, recent)
@@ -158,4 +158,38 @@ func BenchmarkAfter(b *testing.B) {
 			b.ReportMetric((cpu()-start).Seconds()*1e5/float64(n*1000), "cpu-s/100k")
 		})
 	}
+}
+
+// BenchmarkSettle reports what claiming and settling 100,000 revisions costs,
+// in batches of 100.
+func BenchmarkSettle(b *testing.B) {
+	rows := newBenchRows()
+	s, f, epoch := benchStore(b, 0)
+	if err := s.Sinks(b.Context(), []ledger.SinkPlace{{Sink: "s", FromAll: true}}); err != nil {
+		b.Fatal(err)
+	}
+	const batch = 100
+	n, head := uint64(0), uint64(0)
+	var used time.Duration
+	for b.Loop() {
+		if n == head {
+			out, err := s.Commit(b.Context(), ledger.Commit{Feed: f, Epoch: epoch, Revisions: rows.take(10 * batch), Whole: drover.NoInstant})
+			if err != nil {
+				b.Fatal(err)
+			}
+			head = out.Last
+		}
+		start := cpu()
+		done := []drover.Range{{Feed: f, First: n + 1, Last: n + batch}}
+		if err := s.Claim(b.Context(), ledger.Attempt{Sink: "s", Lane: "tenant/00000000-0000-4000-8000-00000000000a", Ranges: done}); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Settle(b.Context(), ledger.Settle{Sink: "s", Lane: "tenant/00000000-0000-4000-8000-00000000000a", Done: done, Taken: batch, Mark: []byte("contoso.ndjson 12345678 12345678"), Close: true}); err != nil {
+			b.Fatal(err)
+		}
+		n += batch
+		used += cpu() - start
+	}
+	b.ReportMetric(used.Seconds()*1e5/float64(n), "cpu-s/100k")
+	b.ReportMetric(0, "ns/op")
 }

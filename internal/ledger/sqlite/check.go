@@ -73,13 +73,12 @@ func (s *Store) Check(ctx context.Context) (found []string, err error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	conn, err := s.db.Conn(ctx)
+	err = s.readers.with(ctx, func(r *session) error {
+		found = pragmaCheck(ctx, r.conn, `PRAGMA integrity_check(100)`)
+		return nil
+	})
 	if err != nil {
-		return nil, classify("check the ledger", err)
-	}
-	found = pragmaCheck(ctx, conn, `PRAGMA integrity_check(100)`)
-	if err := conn.Close(); err != nil {
-		found = append(found, err.Error())
+		return nil, err
 	}
 	note := func(err error) {
 		if err != nil {
@@ -180,13 +179,17 @@ func (s *Store) eachBlock(ctx context.Context, and string, each func(*opened, er
 	for _, n := range ns {
 		var b stored
 		var f drover.Feed
-		err := s.db.QueryRowContext(ctx, `SELECT f.tenant, f.source, b.first, b.last, b.incarnation, b.codec, b.body FROM blocks b JOIN feeds f USING (fid) WHERE b.n = ?`, n).
-			Scan(&f.Tenant, &f.Source, &b.first, &b.last, &b.incarnation, &b.codec, &b.body)
-		if errors.Is(err, sql.ErrNoRows) {
+		there := false
+		err := s.ask(ctx, func(tx *tx) error {
+			there = tx.row(`SELECT f.tenant, f.source, b.first, b.last, b.incarnation, b.codec, b.body FROM blocks b JOIN feeds f USING (fid) WHERE b.n = ?`, n).
+				scan(&f.Tenant, &f.Source, &b.first, &b.last, &b.incarnation, &b.codec, &b.body)
+			return tx.err
+		})
+		if err == nil && !there {
 			continue // pruned meanwhile
 		}
 		var o *opened
-		if err = classify("read a block", err); err == nil {
+		if err == nil {
 			k, kerr := s.dataKey(ctx, f.Tenant)
 			if errors.Is(kerr, ledger.ErrNotFound) {
 				continue // removed meanwhile

@@ -14,7 +14,8 @@ import (
 // dependencies §13).
 var rowSizes = func() (sizes []rowSize) {
 	for _, n := range []int{64, 16, 4, 1} {
-		rows := `(?,?,?,?,?,?,?)` + strings.Repeat(`,(?,?,?,?,?,?,?)`, n-1)
+		row := `(?` + strings.Repeat(`,?`, rowColumns-1) + `)`
+		rows := row + strings.Repeat(`,`+row, n-1)
 		sizes = append(sizes, rowSize{n, insertKeys + rows, upsertNews + rows + onNewest})
 	}
 	return sizes
@@ -24,6 +25,9 @@ type rowSize struct {
 	rows         int
 	keys, newest string
 }
+
+// rowColumns is how many columns each of the two statements writes a row.
+const rowColumns = 7
 
 const (
 	insertKeys  = `INSERT INTO keys (fid, changed, alert, ordinal, sum, seq, created) VALUES `
@@ -81,7 +85,8 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	}
 	x.head = out.Last
 	for i := range blocks {
-		s.recent.add(blocks[i].opened)
+		b := &blocks[i]
+		s.recent.add(b.opened, &stored{b.first, b.last, s.inc, codecS2, b.body})
 	}
 	if len(c.Revisions) > 0 {
 		select {
@@ -104,8 +109,9 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 		head  uint64
 		cur   drover.Cursor
 		bytes int64
+		keys  int64
 	)
-	tx.row(`SELECT epoch, head, cursor_source, cursor_version, cursor_through, bytes FROM feeds WHERE fid = ?`, x.fid).scan(&epoch, &head, &cur.Source, &cur.Version, &cur.Through, &bytes)
+	tx.row(`SELECT epoch, head, cursor_source, cursor_version, cursor_through, bytes, keys_sum FROM feeds WHERE fid = ?`, x.fid).scan(&epoch, &head, &cur.Source, &cur.Version, &cur.Through, &bytes, &keys)
 	switch {
 	case tx.err != nil:
 		return tx.err
@@ -122,16 +128,17 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 		}
 	}
 	now := s.now()
-	insertRows(tx, x.fid, c.Revisions)
+	keys ^= int64(insertRows(tx, x.fid, c.Revisions))
 	for i := range blocks {
 		b := &blocks[i]
 		bytes += int64(len(b.body))
 		tx.exec(insertBlock, x.fid, int64(b.first), int64(b.last), now, int64(b.minChanged), int64(b.maxChanged), s.inc, codecS2, len(b.body), b.body)
 	}
 	if c.Cursor != nil {
-		tx.exec(`UPDATE feeds SET cursor_source = ?, cursor_version = ?, cursor_through = ? WHERE fid = ?`, string(c.Cursor.Source), c.Cursor.Version, int64(c.Cursor.Through), x.fid)
+		cur = *c.Cursor
 	}
-	tx.exec(`UPDATE feeds SET head = ?, bytes = ?, whole = max(whole, ?) WHERE fid = ?`, int64(out.Last), bytes, int64(c.Whole), x.fid)
+	tx.exec(`UPDATE feeds SET head = ?, bytes = ?, keys_sum = ?, whole = max(whole, ?), cursor_source = ?, cursor_version = ?, cursor_through = ? WHERE fid = ?`,
+		int64(out.Last), bytes, keys, int64(c.Whole), string(cur.Source), cur.Version, int64(cur.Through), x.fid)
 	if c.Parked != nil {
 		tx.exec(`UPDATE feeds SET parked = ? WHERE fid = ?`, clip(*c.Parked), x.fid)
 	}
@@ -149,29 +156,30 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 	return tx.err
 }
 
-// insertRows writes the keys and the newest revision of each alert.
-func insertRows(tx *tx, fid int64, revs []drover.Revision) {
-	if len(revs) == 0 {
-		return
-	}
-	var args, news []any
-	var keys uint64
+// insertRows writes the keys and the newest revision of each alert, and returns
+// the sum of the keys.
+func insertRows(tx *tx, fid int64, revs []drover.Revision) (sum uint64) {
 	for _, size := range rowSizes {
 		for ; len(revs) >= size.rows; revs = revs[size.rows:] {
-			args, news = args[:0], news[:0]
+			keys, newest := tx.many(size.keys, rowColumns*size.rows), tx.many(size.newest, rowColumns*size.rows)
+			if tx.err != nil {
+				return 0
+			}
+			alerts := make([]byte, 0, alertKey*size.rows)
 			for i := range revs[:size.rows] {
 				r := &revs[i]
-				alert := ledger.AlertHash(r.AlertID)
-				hash, sum := alert[:alertKey], r.Sum[:]
-				keys ^= keySum(r.Changed, hash, r.Ordinal, sum, r.Seq, r.Created)
-				args = append(args, fid, int64(r.Changed), hash, int64(r.Ordinal), sum, int64(r.Seq), int64(r.Created))
-				news = append(news, fid, int64(r.Created), hash, int64(r.Changed), int64(r.Ordinal), sum, int64(r.Seq))
+				hash := ledger.AlertHash(r.AlertID)
+				alerts = append(alerts, hash[:alertKey]...)
+				alert := alerts[len(alerts)-alertKey:]
+				sum ^= keySum(r.Changed, alert, r.Ordinal, r.Sum[:], r.Seq, r.Created)
+				keys.add(fid, int64(r.Changed), alert, int64(r.Ordinal), r.Sum[:], int64(r.Seq), int64(r.Created))
+				newest.add(fid, int64(r.Created), alert, int64(r.Changed), int64(r.Ordinal), r.Sum[:], int64(r.Seq))
 			}
-			tx.exec(size.keys, args...)
-			tx.exec(size.newest, news...)
+			tx.run(keys)
+			tx.run(newest)
 		}
 	}
-	changeKeySum(tx, fid, keys)
+	return sum
 }
 
 // countCommit adds to the daily counts.

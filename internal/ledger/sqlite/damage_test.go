@@ -141,10 +141,10 @@ func TestFlippedBits(t *testing.T) {
 	}
 	bad := copyOf(t, dir)
 	flips, refused, onReading, onChecking, unseen := 0, 0, 0, 0, 0
-	for page := range len(whole) / 4096 {
-		for _, in := range []int64{int64(page*131) % 4096, 4095 - int64(page*37)%256} {
+	for page := range len(whole) / sqlite.PageSize {
+		for _, in := range []int64{int64(page*131) % sqlite.PageSize, sqlite.PageSize - 1 - int64(page*37)%256} {
 			flips++
-			at := int64(page)*4096 + in
+			at := int64(page)*sqlite.PageSize + in
 			reset := func() {
 				if err := os.WriteFile(file(bad, sqlite.FileName), whole, 0o600); err != nil {
 					t.Fatal(err)
@@ -228,7 +228,7 @@ func TestFlippedLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last int // the frame after which the last transaction begins
-	const frame = 4096 + 24
+	const frame = sqlite.PageSize + 24
 	frames := (len(whole) - 32) / frame
 	for n := range frames - 1 {
 		if size := whole[32+n*frame+4:][:4]; !bytes.Equal(size, make([]byte, 4)) {

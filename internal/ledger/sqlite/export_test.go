@@ -11,3 +11,6 @@ const (
 	FileName  = fileName
 	StateName = stateName
 )
+
+// PageSize is that of a new ledger.
+const PageSize = pageSize

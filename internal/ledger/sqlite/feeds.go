@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -23,20 +22,6 @@ type feed struct {
 	head  uint64
 }
 
-// usable returns the error that every call gets once the ledger is broken.
-func (s *Store) usable() error {
-	if err := s.w.broken.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// now is the moment, by the local clock.
-func (s *Store) now() int64 { return int64(drover.InstantOf(s.opt.Clock())) }
-
-// day is today, by the local clock.
-func (s *Store) day() string { return s.opt.Clock().UTC().Format("2006-01-02") }
-
 // feed finds a feed by its tenant and source.
 func (s *Store) feed(ctx context.Context, f drover.Feed) (*feed, error) {
 	if err := s.usable(); err != nil {
@@ -48,12 +33,14 @@ func (s *Store) feed(ctx context.Context, f drover.Feed) (*feed, error) {
 		return x, nil
 	}
 	x := &feed{Feed: f}
-	err := s.db.QueryRowContext(ctx, `SELECT fid, epoch, head FROM feeds WHERE tenant = ? AND source = ?`, string(f.Tenant), string(f.Source)).Scan(&x.fid, &x.epoch, &x.head)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("feed %s: %w", f, ledger.ErrNotFound)
-	}
+	err := s.ask(ctx, func(tx *tx) error {
+		if !tx.row(`SELECT fid, epoch, head FROM feeds WHERE tenant = ? AND source = ?`, string(f.Tenant), string(f.Source)).scan(&x.fid, &x.epoch, &x.head) && tx.err == nil {
+			return fmt.Errorf("feed %s: %w", f, ledger.ErrNotFound)
+		}
+		return tx.err
+	})
 	if err != nil {
-		return nil, classify("find a feed", err)
+		return nil, err
 	}
 	s.feeds[f] = x
 	return x, nil
@@ -68,12 +55,15 @@ func (s *Store) dataKey(ctx context.Context, id drover.TenantID) (*vault.DataKey
 		return k, nil
 	}
 	var wrapped []byte
-	err := s.db.QueryRowContext(ctx, `SELECT wrapped FROM tenants WHERE id = ?`, string(id)).Scan(&wrapped)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && wrapped == nil {
-		return nil, fmt.Errorf("data key of tenant %s: %w", id, ledger.ErrNotFound)
-	}
+	err := s.ask(ctx, func(tx *tx) error {
+		tx.row(`SELECT wrapped FROM tenants WHERE id = ?`, string(id)).scan(&wrapped)
+		if tx.err == nil && wrapped == nil {
+			return fmt.Errorf("data key of tenant %s: %w", id, ledger.ErrNotFound)
+		}
+		return tx.err
+	})
 	if err != nil {
-		return nil, classify("read a data key", err)
+		return nil, err
 	}
 	k, err := s.opt.Vault.Unwrap(wrapped, keyBinding(s.identity.ID, id))
 	if err != nil {
@@ -143,30 +133,6 @@ func readFeeds(tx *tx, where string, args ...any) (states []ledger.FeedState) {
 		}
 	}
 	return states
-}
-
-// read runs f in a read transaction of a reading connection.
-func (s *Store) read(ctx context.Context, f func(*tx) error) error {
-	if err := s.usable(); err != nil {
-		return err
-	}
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return classify("read the ledger", err)
-	}
-	r := newSession(conn)
-	defer func() { _ = r.end() }()
-	if err := r.direct(ctx, `BEGIN`); err != nil {
-		return classify("read the ledger", err)
-	}
-	t := &tx{s: r, ctx: ctx}
-	if err = f(t); err == nil {
-		err = t.err
-	}
-	if end := r.direct(context.WithoutCancel(ctx), `ROLLBACK`); err == nil {
-		err = end
-	}
-	return classify("read the ledger", err)
 }
 
 // Flush stores, for all feeds together, when they were last read whole.

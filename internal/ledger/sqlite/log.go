@@ -12,21 +12,27 @@ import (
 // of a commit have their answers. SQLite would do it by itself, but it would
 // not tell of an error.
 const (
-	logPages  = 2_000  // from here on (8 MiB) the log is brought into the file, on small volumes earlier
-	logTooBig = 16_000 // from here on (64 MiB) readers are waited for
+	logBytes  = 8 << 20  // from here on the log is brought into the file, on small volumes earlier
+	logTooBig = 64 << 20 // from here on readers are waited for
+
+	// About what a transaction writes beside what its callers count, and how
+	// often between two checkpoints the log is looked at: looking takes locks.
+	perCommit = 64 << 10
+	logLooks  = 8
 )
 
 // checkpoint brings the log into the file when it has grown enough, or when
 // space is short: its place in the log can then be used again. A reader that is
 // in the way only delays it.
 func (w *writer) checkpoint(ctx context.Context) {
-	if w.broken.Load() != nil {
+	if w.broken.Load() != nil || !w.space.pressed && w.logged < w.space.logPages*int(w.space.pageSize)/logLooks {
 		return
 	}
+	w.logged = 0
 	pages, _, err := w.checkpointLog(ctx, "NOOP")
 	if err == nil && (pages >= w.space.logPages || w.space.pressed && pages > 0) {
 		mode := "PASSIVE"
-		if pages >= logTooBig {
+		if int64(pages)*w.space.pageSize >= logTooBig {
 			mode = "RESTART"
 		}
 		fault.At(fault.LedgerCheckpoint)
@@ -42,7 +48,10 @@ func (w *writer) checkpoint(ctx context.Context) {
 // the way.
 func (w *writer) checkpointLog(ctx context.Context, mode string) (pages int, busy bool, err error) {
 	var done int
-	err = w.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &pages, &done)
+	st, err := w.prepared(ctx, `PRAGMA wal_checkpoint(`+mode+`)`)
+	if err == nil {
+		err = st.QueryRowContext(ctx).Scan(&busy, &pages, &done)
+	}
 	return pages, busy, err
 }
 

@@ -5,7 +5,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -29,8 +28,9 @@ type Options struct {
 	// (/etc/machine-id, or else the host's name) and the real path of Dir. A
 	// ledger that remembers another one is refused with ledger.ErrElsewhere.
 	Place string
-	// Recent is how many bytes of open blocks are kept in memory for sinks
-	// that keep up: 16 MiB by default, negative for none.
+	// Recent is how many bytes of blocks are kept in memory for sinks that
+	// keep up, half of them open, half sealed: 16 MiB by default, negative for
+	// none.
 	Recent int64
 	// Clock is time.Now by default. Only ages, days and dates of records go by
 	// it; no cursor does.
@@ -44,7 +44,7 @@ type Store struct {
 	created  bool
 	lock     closer
 	state    *state
-	db       *sql.DB // readers
+	readers  *readers
 	w        *writer
 	changed  chan struct{}
 	inc      int64            // number of the incarnation
@@ -95,7 +95,7 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 		opt.Place = machineID() + ":" + opt.Dir
 	}
 	s := &Store{opt: opt, changed: make(chan struct{}, 1), feeds: make(map[drover.Feed]*feed), keys: make(map[drover.TenantID]*vault.DataKey), names: make(map[int64]string)}
-	s.recent.limit = max(0, opt.Recent)
+	s.recent.open.limit, s.recent.sealed.limit = max(0, opt.Recent/2), max(0, opt.Recent/2)
 	s.closing = sync.OnceValue(s.close)
 	if s.lock, err = lock(opt.Dir); err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 	if err = s.identify(ctx, adopt); err != nil {
 		return nil, err
 	}
-	if s.db, err = openReaders(path); err != nil {
+	if s.readers, err = openReaders(ctx, path); err != nil {
 		return nil, err
 	}
 	if err = s.afterStop(ctx, clean); err != nil {
@@ -191,8 +191,8 @@ func (s *Store) close() error {
 // file and removes it.
 func (s *Store) releaseFiles() error {
 	var errs []error
-	if s.db != nil {
-		errs = append(errs, s.db.Close())
+	if s.readers != nil {
+		errs = append(errs, s.readers.close())
 	}
 	if s.w != nil {
 		errs = append(errs, s.w.close())

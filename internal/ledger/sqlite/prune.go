@@ -199,9 +199,8 @@ func (s *Store) shrink(_ context.Context, p *pruning) error {
 		return nil
 	}
 	return s.w.do(64, func(tx *tx) error {
-		var pages, free, size int64
-		tx.row(selectPages).scan(&pages, &free, &size)
-		if spare := free - pages/keepFree; spare > 0 {
+		count, free, _, _ := pages(tx)
+		if spare := free - count/keepFree; spare > 0 {
 			tx.exec(fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, min(spare, shrinkPages)))
 			p.out.More = p.out.More || spare > shrinkPages
 		}

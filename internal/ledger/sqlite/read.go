@@ -22,39 +22,31 @@ func (s *Store) Keys(ctx context.Context, f drover.Feed, span drover.Span, withU
 		return nil, err
 	}
 	var keys []ledger.Key
-	add := func(from, to int64) error {
-		rows, err := s.db.QueryContext(ctx, selectKeys, x.fid, from, to)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		var alert, sum sql.RawBytes
-		for rows.Next() {
-			var k ledger.Key
-			if err := rows.Scan(&k.Changed, &alert, &k.Ordinal, &sum, &k.Seq, &k.Created); err != nil {
-				return err
+	err = s.ask(ctx, func(tx *tx) error {
+		var (
+			k          ledger.Key
+			alert, sum sql.RawBytes
+		)
+		add := func(from, to int64) {
+			for rows := tx.query(selectKeys, x.fid, from, to); rows.next(&k.Changed, &alert, &k.Ordinal, &sum, &k.Seq, &k.Created); {
+				copy(k.Alert[:], alert)
+				copy(k.Sum[:], sum)
+				keys = append(keys, k)
 			}
-			copy(k.Alert[:], alert)
-			copy(k.Sum[:], sum)
-			keys = append(keys, k)
 		}
-		return rows.Err()
-	}
-	if withUnknown {
-		if err := add(int64(drover.NoInstant), int64(drover.NoInstant)+1); err != nil {
-			return nil, classify("read keys", err)
+		if withUnknown {
+			add(int64(drover.NoInstant), int64(drover.NoInstant)+1)
 		}
-	}
-	to := int64(span.To)
-	if span.Open() {
-		to = math.MaxInt64
-	}
-	if int64(span.From) < to {
-		if err := add(max(int64(span.From), int64(drover.NoInstant)+1), to); err != nil {
-			return nil, classify("read keys", err)
+		to := int64(span.To)
+		if span.Open() {
+			to = math.MaxInt64
 		}
-	}
-	return keys, nil
+		if int64(span.From) < to {
+			add(max(int64(span.From), int64(drover.NoInstant)+1), to)
+		}
+		return tx.err
+	})
+	return keys, err
 }
 
 // Newest returns the newest revision of an alert; see ledger.Reading.
@@ -64,14 +56,15 @@ func (s *Store) Newest(ctx context.Context, f drover.Feed, alert drover.Hash, cr
 		return ledger.Key{}, err
 	}
 	k := ledger.Key{Alert: alert, Created: created}
-	var sum []byte
-	err = s.db.QueryRowContext(ctx, `SELECT changed, ordinal, sum, seq FROM newest WHERE fid = ? AND created = ? AND alert = ?`, x.fid, int64(created), alert[:alertKey]).
-		Scan(&k.Changed, &k.Ordinal, &sum, &k.Seq)
-	if errors.Is(err, sql.ErrNoRows) {
-		return k, ledger.ErrNotFound
-	}
-	copy(k.Sum[:], sum)
-	return k, classify("read the newest revision", err)
+	err = s.ask(ctx, func(tx *tx) error {
+		var sum []byte
+		if !tx.row(`SELECT changed, ordinal, sum, seq FROM newest WHERE fid = ? AND created = ? AND alert = ?`, x.fid, int64(created), alert[:alertKey]).scan(&k.Changed, &k.Ordinal, &sum, &k.Seq) && tx.err == nil {
+			return ledger.ErrNotFound
+		}
+		copy(k.Sum[:], sum)
+		return tx.err
+	})
+	return k, err
 }
 
 // Body returns one revision; see ledger.Reading.
@@ -95,14 +88,12 @@ func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, m
 		return nil, err
 	}
 	for next := seq + 1; ; {
-		b := s.recent.find(f, next)
-		if b == nil {
-			if b, err = s.openBlock(ctx, f, next); errors.Is(err, errNoBlock) {
-				return out, nil
-			}
-			if err != nil {
-				return nil, err
-			}
+		b, err := s.blockOf(ctx, f, next)
+		if errors.Is(err, errNoBlock) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 		if len(out) > 0 && b.first() != next {
 			return out, nil // bodies in between have been pruned; the next call begins behind them
@@ -121,9 +112,13 @@ func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, m
 // errNoBlock: no body at or behind a sequence number.
 var errNoBlock = errors.New("no body is stored there")
 
-// openBlock reads and opens the block that holds seq, or the first behind it,
-// and keeps it for others who ask.
-func (s *Store) openBlock(ctx context.Context, f drover.Feed, seq uint64) (*opened, error) {
+// blockOf returns the block that holds seq, or the first behind it, and keeps
+// it for others who ask.
+func (s *Store) blockOf(ctx context.Context, f drover.Feed, seq uint64) (*opened, error) {
+	open, sealed := s.recent.find(f, seq)
+	if open != nil {
+		return open, nil
+	}
 	x, err := s.feed(ctx, f)
 	if err != nil {
 		return nil, err
@@ -132,18 +127,19 @@ func (s *Store) openBlock(ctx context.Context, f drover.Feed, seq uint64) (*open
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.block(ctx, x.fid, seq)
-	if err != nil {
-		return nil, err
+	if sealed == nil {
+		if sealed, err = s.block(ctx, x.fid, seq); err != nil {
+			return nil, err
+		}
 	}
-	o, err := unseal(k, f, s.names[b.incarnation], &b)
+	o, err := unseal(k, f, s.names[sealed.incarnation], sealed)
 	if err != nil {
 		if s.keyGone(ctx, f.Tenant) {
 			return nil, fmt.Errorf("data key of tenant %s: %w", f.Tenant, ledger.ErrNotFound)
 		}
 		return nil, err
 	}
-	s.recent.add(o)
+	s.recent.add(o, sealed)
 	if s.keyGone(ctx, f.Tenant) { // removed meanwhile: keep nothing
 		s.recent.forget(f.Tenant)
 	}
@@ -166,23 +162,27 @@ type stored struct {
 
 // block returns the block that holds seq, or the first behind it. Bodies up to
 // the feed's floor are gone, though their blocks may still wait for a prune.
-func (s *Store) block(ctx context.Context, fid int64, seq uint64) (b stored, err error) {
+func (s *Store) block(ctx context.Context, fid int64, seq uint64) (*stored, error) {
 	const (
 		columns = `SELECT first, last, incarnation, codec, body, (SELECT floor FROM feeds WHERE fid = ?1) AS floor FROM blocks WHERE fid = ?1 AND `
 		from    = `max(?2, (SELECT floor FROM feeds WHERE fid = ?1) + 1)`
 	)
-	var floor uint64
-	scan := func(query string) error {
-		return s.db.QueryRowContext(ctx, columns+query, fid, int64(seq)).Scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body, &floor)
-	}
-	err = scan(`first <= ` + from + ` ORDER BY first DESC LIMIT 1`)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && b.last < max(seq, floor+1) {
-		err = scan(`first > ` + from + ` ORDER BY first LIMIT 1`)
-	}
-	if errors.Is(err, sql.ErrNoRows) {
-		return b, errNoBlock
-	}
-	return b, classify("read a block", err)
+	var b stored
+	err := s.read(ctx, func(tx *tx) error {
+		var floor uint64
+		scan := func(query string) bool {
+			return tx.row(columns+query, fid, int64(seq)).scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body, &floor)
+		}
+		there := scan(`first <= ` + from + ` ORDER BY first DESC LIMIT 1`)
+		if !there || b.last < max(seq, floor+1) {
+			there = scan(`first > ` + from + ` ORDER BY first LIMIT 1`)
+		}
+		if !there && tx.err == nil {
+			return errNoBlock
+		}
+		return tx.err
+	})
+	return &b, err
 }
 
 // Revisions walks a feed; see ledger.Bookkeeping. It reads in pages, so that

@@ -9,16 +9,29 @@ import (
 	"drover"
 )
 
-// recent keeps blocks that were just committed or read, open, so that a sink
-// that keeps up does not read, open and decompress them, and several sinks do
-// it once. The block that was not asked for the longest goes first.
+// recent keeps blocks that were just committed or read, so that a sink that
+// keeps up does not read, open and decompress them, and several sinks do it
+// once. What was not asked for the longest goes first: an open block is closed,
+// but stays as it was sealed, at a fourth of its size or less, so that a sink
+// that falls behind for a moment does not fall back on the file at once.
 type recent struct {
-	limit int64 // bytes; 0 keeps nothing
+	mu           sync.Mutex
+	open, sealed shelf
+	feeds        map[drover.Feed][]*held // in the order of sequence numbers
+}
 
-	mu    sync.Mutex
-	size  int64
-	feeds map[drover.Feed][]*opened // in the order of sequence numbers
-	used  list.List                 // of *opened, the last used in front
+// shelf is what is kept in one form, the last used in front.
+type shelf struct {
+	limit, size int64
+	used        list.List // of *held
+}
+
+// held is a block that is kept: sealed, and open if it was in use just now.
+type held struct {
+	*stored
+	feed           drover.Feed
+	opened         *opened
+	inOpen, inSeal *list.Element
 }
 
 // opened is an open block. Nothing in it changes any more. The bodies lie in one
@@ -27,7 +40,6 @@ type opened struct {
 	feed drover.Feed
 	revs []drover.Revision
 	size int64
-	at   *list.Element
 }
 
 // perRevision is about what a revision takes in memory beside its body.
@@ -40,45 +52,66 @@ func newOpened(f drover.Feed, revs []drover.Revision, plain int) *opened {
 func (b *opened) first() uint64 { return b.revs[0].Seq }
 func (b *opened) last() uint64  { return b.revs[len(b.revs)-1].Seq }
 
-func byFirst(b *opened, seq uint64) int { return cmp.Compare(b.first(), seq) }
+func byFirst(h *held, seq uint64) int { return cmp.Compare(h.first, seq) }
 
 // add keeps a block.
-func (r *recent) add(b *opened) {
-	if b.size > r.limit {
+func (r *recent) add(o *opened, sealed *stored) {
+	if int64(len(sealed.body)) > r.sealed.limit {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.feeds == nil {
-		r.feeds = make(map[drover.Feed][]*opened)
+		r.feeds = make(map[drover.Feed][]*held)
 	}
-	i, there := slices.BinarySearchFunc(r.feeds[b.feed], b.first(), byFirst)
-	if there {
-		return
+	i, there := slices.BinarySearchFunc(r.feeds[o.feed], sealed.first, byFirst)
+	if !there {
+		h := &held{stored: sealed, feed: o.feed}
+		r.feeds[o.feed] = slices.Insert(r.feeds[o.feed], i, h)
+		h.inSeal = r.sealed.used.PushFront(h)
+		r.sealed.size += int64(len(sealed.body))
 	}
-	r.feeds[b.feed] = slices.Insert(r.feeds[b.feed], i, b)
-	b.at = r.used.PushFront(b)
-	for r.size += b.size; r.size > r.limit; {
-		r.drop(r.used.Back().Value.(*opened))
+	if h := r.feeds[o.feed][i]; h.opened == nil && o.size <= r.open.limit {
+		h.opened = o
+		h.inOpen = r.open.used.PushFront(h)
+		r.open.size += o.size
+	}
+	for r.open.size > r.open.limit {
+		r.shut(r.open.used.Back().Value.(*held))
+	}
+	for r.sealed.size > r.sealed.limit {
+		r.drop(r.sealed.used.Back().Value.(*held))
 	}
 }
 
-func (r *recent) drop(b *opened) {
-	list := r.feeds[b.feed]
-	if i, there := slices.BinarySearchFunc(list, b.first(), byFirst); there {
+// shut keeps a block only as it was sealed.
+func (r *recent) shut(h *held) {
+	if h.opened == nil {
+		return
+	}
+	r.open.used.Remove(h.inOpen)
+	r.open.size -= h.opened.size
+	h.opened, h.inOpen = nil, nil
+}
+
+func (r *recent) drop(h *held) {
+	r.shut(h)
+	list := r.feeds[h.feed]
+	if i, there := slices.BinarySearchFunc(list, h.first, byFirst); there {
 		list = slices.Delete(list, i, i+1)
 	}
 	if len(list) == 0 {
-		delete(r.feeds, b.feed)
+		delete(r.feeds, h.feed)
 	} else {
-		r.feeds[b.feed] = list
+		r.feeds[h.feed] = list
 	}
-	r.used.Remove(b.at)
-	r.size -= b.size
+	r.sealed.used.Remove(h.inSeal)
+	r.sealed.size -= int64(len(h.body))
 }
 
-// find returns the kept block that holds seq, or nil.
-func (r *recent) find(f drover.Feed, seq uint64) *opened {
+// find returns the kept block that holds seq, open or as it was sealed, or
+// neither.
+func (r *recent) find(f drover.Feed, seq uint64) (*opened, *stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	blocks := r.feeds[f]
@@ -86,18 +119,22 @@ func (r *recent) find(f drover.Feed, seq uint64) *opened {
 	if !there {
 		i--
 	}
-	if i < 0 || blocks[i].last() < seq {
-		return nil
+	if i < 0 || blocks[i].last < seq {
+		return nil, nil
 	}
-	r.used.MoveToFront(blocks[i].at)
-	return blocks[i]
+	h := blocks[i]
+	r.sealed.used.MoveToFront(h.inSeal)
+	if h.opened != nil {
+		r.open.used.MoveToFront(h.inOpen)
+	}
+	return h.opened, h.stored
 }
 
 // trim drops the blocks of a feed up to a sequence number.
 func (r *recent) trim(f drover.Feed, floor uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for blocks := r.feeds[f]; len(blocks) > 0 && blocks[0].last() <= floor; blocks = r.feeds[f] {
+	for blocks := r.feeds[f]; len(blocks) > 0 && blocks[0].last <= floor; blocks = r.feeds[f] {
 		r.drop(blocks[0])
 	}
 }
@@ -108,8 +145,8 @@ func (r *recent) forget(id drover.TenantID) {
 	defer r.mu.Unlock()
 	for f, blocks := range r.feeds {
 		if f.Tenant == id {
-			for _, b := range slices.Clone(blocks) {
-				r.drop(b)
+			for _, h := range slices.Clone(blocks) {
+				r.drop(h)
 			}
 		}
 	}

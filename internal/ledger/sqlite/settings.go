@@ -13,13 +13,18 @@ import (
 // connections checkpoint at once (reference faults-and-invariants, settings).
 var minVersion = [3]int{3, 51, 3}
 
+// pageSize is that of a new ledger: a block of 64 rows takes a dozen pages of
+// this size, and each page is three calls on its way into the file. A ledger
+// keeps the size that it was made with.
+const pageSize = 8 << 10
+
 // settings are set on the writing connection, in this order, and then asserted.
 var settings = []struct{ name, value, want string }{
 	{"auto_vacuum", "incremental", "2"}, // before the first page is written
 	{"journal_mode", "wal", "wal"},
 	{"synchronous", "full", "2"},
 	{"foreign_keys", "on", "1"},
-	{"cache_size", "-16000", "-16000"},
+	{"cache_size", "-8000", "-8000"},
 	{"temp_store", "memory", "2"},
 	{"secure_delete", "fast", "2"},   // what is overwritten is not left in a page that is written anyway
 	{"wal_autocheckpoint", "0", "0"}, // the writer does it, and hears of errors
@@ -36,6 +41,9 @@ func configure(ctx context.Context, conn *sql.Conn) error {
 	}
 	if !atLeast(version) {
 		return fmt.Errorf("SQLite %s can lose commits; at least %d.%d.%d is needed", version, minVersion[0], minVersion[1], minVersion[2])
+	}
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA page_size = %d", pageSize)); err != nil {
+		return classify("set the page size", err)
 	}
 	for _, p := range settings {
 		if _, err := conn.ExecContext(ctx, "PRAGMA "+p.name+" = "+p.value); err != nil {
@@ -63,24 +71,6 @@ func atLeast(version string) bool {
 		}
 	}
 	return true
-}
-
-// readers is how many connections read at once.
-const readers = 4
-
-// openReaders opens the connections that only read.
-func openReaders(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", dsn(path, "query_only(1)", "busy_timeout(5000)", "cache_size(-4000)", "cell_size_check(1)", "trusted_schema(0)"))
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(readers)
-	db.SetMaxIdleConns(readers)
-	if err := db.Ping(); err != nil {
-		_ = db.Close()
-		return nil, classify("open the ledger for reading", err)
-	}
-	return db, nil
 }
 
 // dsn is how the driver is told to open a file.

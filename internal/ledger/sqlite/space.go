@@ -13,7 +13,10 @@ import (
 type space struct {
 	limit int64 // bytes; 0: as much as the volume has
 	used  int64 // pages in use; free pages inside the file count as free
+	free  int64 // free pages inside the file
 	left  int64 // what the volume has left beyond the reserve
+
+	pageSize int64
 	// mean is what a feed takes in the mean, once the ledger is nearly full:
 	// feeds that take more than twice of it are stopped first.
 	mean int64
@@ -51,25 +54,36 @@ func (s *space) crowds(bytes int64) error {
 	return nil
 }
 
-const selectPages = `SELECT page_count, freelist_count, page_size FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()`
+// pages returns how many pages the file has, how many of them are free, and
+// how large one is.
+func pages(tx *tx) (count, free, size int64, ok bool) {
+	ok = tx.row(`PRAGMA page_count`).scan(&count) && tx.row(`PRAGMA freelist_count`).scan(&free) && tx.row(`PRAGMA page_size`).scan(&size)
+	return count, free, size, ok
+}
 
-// measure notes how full the ledger is.
-func (w *writer) measure(ctx context.Context) {
-	t := &tx{s: w.session, ctx: ctx}
-	var pages, free, size int64
-	if !t.row(selectPages).scan(&pages, &free, &size) {
-		return
+// measured is how full the ledger is as a transaction leaves it. It is asked
+// inside: outside, each question would be a read transaction of its own.
+func (w *writer) measured(t *tx) (now space, ok bool) {
+	s := w.space
+	count, free, size, ok := pages(t)
+	if !ok {
+		return s, false
 	}
-	s := &w.space
-	s.used, s.left, s.mean, s.logPages = (pages-free)*size, 0, 0, logPages
-	if avail, total := volume(w.dir); total > 0 {
-		keep := min(reserve, total/16)
-		s.left = avail + free*size - keep
-		s.logPages = min(logPages, int(keep/4/size))
-		s.pressed = s.pressed || s.left < 0
-	}
+	s.used, s.free, s.mean, s.pageSize = (count-free)*size, free*size, 0, size
 	if s.limit > 0 && s.used >= int64(crowded*float64(s.limit)) {
 		t.row(`SELECT CAST(coalesce(avg(bytes), 0) AS INTEGER) FROM feeds WHERE bytes > 0`).scan(&s.mean)
+	}
+	return s, t.err == nil
+}
+
+// onVolume notes what the volume has left.
+func (s *space) onVolume(dir string) {
+	s.left, s.logPages = 0, int(logBytes/s.pageSize)
+	if avail, total := volume(dir); total > 0 {
+		keep := min(reserve, total/16)
+		s.left = avail + s.free - keep
+		s.logPages = min(s.logPages, int(keep/4/s.pageSize))
+		s.pressed = s.pressed || s.left < 0
 	}
 }
 
@@ -86,9 +100,8 @@ func volume(dir string) (avail, total int64) {
 // Space says how full the ledger is.
 func (s *Store) Space(ctx context.Context) (out ledger.Space, err error) {
 	err = s.read(ctx, func(tx *tx) error {
-		var pages, free, size int64
-		tx.row(selectPages).scan(&pages, &free, &size)
-		out.Used, out.Free, out.Limit = (pages-free)*size, free*size, s.opt.Limit
+		count, free, size, _ := pages(tx)
+		out.Used, out.Free, out.Limit = (count-free)*size, free*size, s.opt.Limit
 		return tx.err
 	})
 	avail, _ := volume(s.opt.Dir)

@@ -214,6 +214,9 @@ func (s *Store) ListTenants(ctx context.Context) (out []drover.Tenant, err error
 
 // Generation grows with every change to tenants.
 func (s *Store) Generation(ctx context.Context) (n uint64, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT CAST(v AS INTEGER) FROM meta WHERE k = 'generation'`).Scan(&n)
-	return n, classify("read the generation", err)
+	err = s.ask(ctx, func(tx *tx) error {
+		tx.row(`SELECT CAST(v AS INTEGER) FROM meta WHERE k = 'generation'`).scan(&n)
+		return tx.err
+	})
+	return n, err
 }

@@ -11,9 +11,12 @@ import (
 type session struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	bulk  map[string]*bulk
 }
 
-func newSession(conn *sql.Conn) *session { return &session{conn, make(map[string]*sql.Stmt)} }
+func newSession(conn *sql.Conn) *session {
+	return &session{conn, make(map[string]*sql.Stmt), make(map[string]*bulk)}
+}
 
 // end closes the statements and the connection.
 func (s *session) end() error {
@@ -21,12 +24,31 @@ func (s *session) end() error {
 	for _, st := range s.stmts {
 		errs = append(errs, st.Close())
 	}
+	for _, b := range s.bulk {
+		errs = append(errs, b.stmt.Close())
+	}
 	return errors.Join(append(errs, s.conn.Close())...)
 }
 
-// direct runs a statement outside of every transaction of ours.
+// prepared returns the statement for a query.
+func (s *session) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if st := s.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := s.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	s.stmts[query] = st
+	return st, nil
+}
+
+// direct runs a statement that begins, ends or divides a transaction.
 func (s *session) direct(ctx context.Context, statement string) error {
-	_, err := s.conn.ExecContext(ctx, statement)
+	st, err := s.prepared(ctx, statement)
+	if err == nil {
+		_, err = st.ExecContext(ctx)
+	}
 	return err
 }
 
@@ -43,15 +65,8 @@ func (t *tx) stmt(query string) *sql.Stmt {
 	if t.err != nil {
 		return nil
 	}
-	if s := t.s.stmts[query]; s != nil {
-		return s
-	}
-	s, err := t.s.conn.PrepareContext(t.ctx, query)
-	if err != nil {
-		t.err = err
-		return nil
-	}
-	t.s.stmts[query] = s
+	s, err := t.s.prepared(t.ctx, query)
+	t.err = err
 	return s
 }
 

@@ -25,6 +25,8 @@ type writer struct {
 	queue chan *work
 	done  chan struct{}
 	space space
+	// logged is about how many bytes went into the log since it was looked at.
+	logged int
 
 	mu      sync.RWMutex // held for reading while queueing, so that stop cannot close the queue in between
 	stopped bool
@@ -56,7 +58,7 @@ func newWriter(ctx context.Context, dir, path string, limit int64) (*writer, err
 		_ = db.Close()
 		return nil, classify("open", err)
 	}
-	w := &writer{session: newSession(conn), db: db, dir: dir, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit, logPages: logPages}}
+	w := &writer{session: newSession(conn), db: db, dir: dir, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit, pageSize: pageSize, logPages: logBytes / pageSize}}
 	if err := configure(ctx, conn); err != nil {
 		_ = w.close()
 		return nil, err
@@ -141,6 +143,7 @@ func (w *writer) run() {
 			}
 		}
 		w.share(ctx, group)
+		w.logged += size + perCommit
 		for _, k := range group {
 			if k.then != nil && k.err == nil {
 				k.err = k.then(ctx, w)
@@ -214,13 +217,18 @@ func (w *writer) transact(ctx context.Context, group []*work) error {
 		}
 		return nil
 	}
+	t.err = nil
+	now, measured := w.measured(t)
 	fault.At(fault.LedgerBeforeCommit)
 	if err := w.direct(ctx, `COMMIT`); err != nil {
 		_ = w.direct(ctx, `ROLLBACK`)
 		return w.failed("commit", err)
 	}
 	fault.At(fault.LedgerAfterCommit)
-	w.measure(ctx)
+	if measured {
+		now.onVolume(w.dir)
+		w.space = now
+	}
 	return nil
 }
 
