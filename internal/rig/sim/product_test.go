@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"drover"
+	"drover/internal/collect"
+	"drover/internal/defender"
+	"drover/internal/deliver"
+	"drover/internal/entra"
+	"drover/internal/format"
+	"drover/internal/httpx"
+	"drover/internal/ledger/sqlite"
+	"drover/internal/revision"
+	"drover/internal/sink/file"
+	"drover/internal/sink/splunk"
+	"drover/internal/vault"
+)
+
+// The sinks of every run: one that can be asked, one that takes events, one
+// that confirms what it has indexed.
+const (
+	sinkFile = drover.SinkID("archive")
+	sinkHEC  = drover.SinkID("soc")
+	sinkAck  = drover.SinkID("soc-ack")
+)
+
+var sinkIDs = []drover.SinkID{sinkFile, sinkHEC, sinkAck}
+
+// product is one process of drover, put together as cmd/drover does.
+type product struct {
+	w      *world
+	store  *watched
+	tokens *entra.Tokens
+	col    *collect.Collector
+	del    *deliver.Deliverer
+	http   []*httpx.Client
+	sinks  []drover.Sink
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// begin starts a process.
+func (w *world) begin() {
+	w.Helper()
+	v, err := vault.Open(vault.Source{File: w.key})
+	w.must(err)
+	raw, err := sqlite.Open(context.Background(), sqlite.Options{Dir: filepath.Join(w.dir, "ledger"), Vault: v, Place: "sim"})
+	w.must(err)
+	p := &product{w: w, store: &watched{Store: raw, book: w.cursors, hiccup: w.hiccup}, done: make(chan error, 2)}
+	w.p = p
+	client := func() *httpx.Client {
+		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.dial, AllowPrivate: true})
+		w.must(err)
+		p.http = append(p.http, c)
+		return c
+	}
+	microsoft, sinks := client(), client()
+	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
+	w.must(err)
+	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return microsoft }, Clouds: clouds,
+		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
+	opt := func(s drover.SourceID) defender.Options {
+		return defender.Options{Tokens: p.tokens, PageSize: w.plan.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return microsoft, nil },
+			Host: func(t drover.Tenant) (string, error) {
+				c, err := clouds.Of(t)
+				if err != nil {
+					return "", err
+				}
+				return c.Host(s, t.Region)
+			}}
+	}
+	sources := []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+	if w.source != nil {
+		for i := range sources {
+			sources[i] = w.source(sources[i])
+		}
+	}
+	files, err := file.New(file.Options{Root: filepath.Join(w.dir, "out"), Path: "{tenant}.ndjson"})
+	w.must(err)
+	hec := func(url, token string, ack bool) drover.Sink {
+		s, err := splunk.New(splunk.Options{URL: url, HTTP: sinks, Ack: ack, Target: func(drover.Tenant) splunk.Target {
+			return splunk.Target{Token: func() (drover.Secret, error) { return drover.NewSecret(token), nil }, TokenName: "t", Index: "main"}
+		}})
+		w.must(err)
+		return s
+	}
+	p.sinks = []drover.Sink{files, hec("https://splunk.lab.test", hecToken, false), hec("https://splunk-ack.lab.test", ackToken, true)}
+	var dests []deliver.Destination
+	for i, s := range p.sinks {
+		if w.sink != nil {
+			s = w.sink(sinkIDs[i], s)
+		}
+		dests = append(dests, deliver.Destination{ID: sinkIDs[i], Sink: live(s, &p.store.dead), Format: format.JSON{}, FromAll: true, MaxAge: 2 * time.Second})
+	}
+	var store deliverStore = p.store
+	p.del, err = deliver.New(deliver.Options{Store: store, Sinks: dests, Routes: everywhere{}, Notify: func(e deliver.Event) { w.seen.note(string(e.Sink), e.What, e.N, e.Err) }})
+	w.must(err)
+	var collects collect.Store = p.store
+	if w.store != nil {
+		collects = w.store(p.store)
+	}
+	p.col, err = collect.New(collect.Options{Store: collects, Sources: sources, Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: w.plan.interval, Overlap: w.plan.overlap, Notify: func(e collect.Event) {
+		w.seen.note("collect", e.What, e.N, e.Err)
+		if e.What == "commit" {
+			p.del.Hint(e.Feed, e.N)
+		}
+		if w.notify != nil {
+			w.notify(e)
+		}
+	}})
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go func() { p.done <- p.col.Run(ctx) }()
+	go func() { p.done <- p.del.Run(ctx) }()
+}
+
+type deliverStore interface{ deliver.Store }
+
+// live wraps a sink so that it dies with its process.
+func live(s drover.Sink, dead *atomic.Bool) drover.Sink {
+	m := mortal{s, dead}
+	if a, ok := s.(drover.Asker); ok {
+		return mortalAsker{m, a}
+	}
+	return m
+}
+
+// stop ends the process: in good order, or dead at once.
+func (p *product) stop(dead bool) {
+	p.w.Helper()
+	p.w.lab.Truth().Event("mark", "kind", "kill")
+	if dead {
+		p.store.dead.Store(true)
+	}
+	p.cancel()
+	for range 2 {
+		if err := <-p.done; err != nil && !errors.Is(err, errDead) {
+			p.w.Errorf("the process ended with: %v", err)
+		}
+	}
+	p.tokens.Wait()
+	for _, c := range p.http {
+		c.Close()
+	}
+	for _, s := range p.sinks {
+		p.w.must(s.Close())
+	}
+	p.w.must(p.store.Store.Close())
+	p.w.lab.Truth().Event("mark", "kind", "kill")
+	p.w.p = nil
+}
+
+type everywhere struct{}
+
+func (everywhere) Routed(drover.Tenant, drover.SinkID) bool { return true }
+func (everywhere) Generation() uint64                       { return 1 }
