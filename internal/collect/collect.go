@@ -144,6 +144,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	defer stop(nil)
 	var generation uint64
 	if err := c.sync(ctx, &generation); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return fmt.Errorf("list tenants: %w", err)
 	}
 	var wg sync.WaitGroup
