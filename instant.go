@@ -26,6 +26,12 @@ const epoch2000 = 946684800
 
 const ticksPerSecond = int64(time.Second / Tick)
 
+// The first and the last instant that an ISO 8601 time can name.
+const (
+	minInstant Instant = -63082281600 * Instant(ticksPerSecond)
+	maxInstant Instant = 252455616000*Instant(ticksPerSecond) - 1
+)
+
 // errTime is returned by ParseInstant; the text is left out, it may be
 // anything a peer chose to send.
 var errTime = errors.New("not a time of the form 2006-01-02T15:04:05.9999999Z")
@@ -52,9 +58,12 @@ func (i Instant) Add(d time.Duration) Instant {
 	return i + Instant(d/Tick)
 }
 
-// Sub returns the time from j to i. It is at the limits of time.Duration when
-// they are more than about 292 years apart.
+// Sub returns the time from j to i, 0 if one of them is not known. It is at the
+// limits of time.Duration when they are more than about 292 years apart.
 func (i Instant) Sub(j Instant) time.Duration {
+	if i == NoInstant || j == NoInstant {
+		return 0
+	}
 	d := int64(i) - int64(j)
 	switch limit := int64(math.MaxInt64 / Tick); {
 	case d > limit:
@@ -101,7 +110,8 @@ func (i *Instant) UnmarshalText(b []byte) error {
 // blank, time, no fraction or one of any length, then Z, an offset, or
 // nothing, which means UTC (reference graph-security §3, siem-api §3). Digits
 // below 100 ns are cut off; no number passes through a float. A second of 60
-// is read as the second that follows. The error holds no part of the text.
+// is read as the second that follows. What an offset moves out of the years 1
+// to 9999 is no time. The error holds no part of the text.
 func ParseInstant[T string | []byte](s T) (Instant, error) {
 	if len(s) < len("2006-01-02T15:04:05") {
 		return NoInstant, errTime
@@ -141,7 +151,11 @@ func ParseInstant[T string | []byte](s T) (Instant, error) {
 		return NoInstant, err
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, sec, 0, time.UTC).Unix() - int64(offset)
-	return Instant((t-epoch2000)*ticksPerSecond + frac), nil
+	i := Instant((t-epoch2000)*ticksPerSecond + frac)
+	if i < minInstant || i > maxInstant {
+		return NoInstant, errTime
+	}
+	return i, nil
 }
 
 // parseOffset returns the seconds east of UTC that a zone suffix names.

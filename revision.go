@@ -92,6 +92,11 @@ const MaxOrdinal = 2
 // repeat can be told as one. 32 characters of lower-case hex. The bytes of the
 // row are not in it: a row that is read again with other, meaningless bytes
 // keeps its event ID.
+//
+// It is the first half of the SHA-256 of: "drover.event.1", tenant, source and
+// alert ID, each with a NUL behind it; the change time in steps of 100 ns since
+// 2000 (8 bytes), the ordinal (1 byte) and the part (4 bytes), big-endian. Not
+// one bit of this may ever change: sinks hold what was sent years ago.
 func (r *Revision) EventID(part int) string {
 	var buf [256]byte
 	b := append(buf[:0], "drover.event.1\x00"...)
@@ -109,10 +114,12 @@ func (r *Revision) EventID(part int) string {
 }
 
 // Version orders the revisions of one alert for sinks that keep only the
-// newest: change time × 256 + ordinal (design §6).
+// newest: change time × 256 + ordinal (design §6). Times before 1886 and after
+// 2114 do not fit; they are one with those years.
 func (r *Revision) Version() int64 {
 	if r.Changed == NoInstant {
 		return int64(r.Ordinal)
 	}
-	return int64(r.Changed)<<8 | int64(r.Ordinal)
+	const limit = 1 << 55
+	return int64(min(max(r.Changed, -limit), limit-1))<<8 | int64(r.Ordinal)
 }

@@ -3,6 +3,7 @@ package drover
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // SinkID is the fixed name of a sink in the config. Places belong to it, so a
@@ -97,7 +98,9 @@ type Asker interface {
 	Taken(ctx context.Context, b Batch) (Taken, error)
 }
 
-// Check that a Taken fits its batch; a sink that miscounts is Broken.
+// Validate checks that a Taken fits a batch of so many records: indices exist
+// and ascend, and what is refused is among what is done. A sink that miscounts
+// is Broken.
 func (t Taken) Validate(records int) error {
 	if t.N < 0 || t.N > records {
 		return fmt.Errorf("%d records taken of %d", t.N, records)
@@ -113,6 +116,9 @@ func (t Taken) Validate(records int) error {
 	for _, r := range t.Refused {
 		if r.Index <= last || r.Index >= records {
 			return fmt.Errorf("record %d listed as refused, of %d", r.Index, records)
+		}
+		if _, also := slices.BinarySearch(t.Also, r.Index); r.Index >= t.N && !also {
+			return fmt.Errorf("record %d listed as refused and not as done", r.Index)
 		}
 		last = r.Index
 	}
