@@ -1,73 +1,64 @@
 // Package authority plays Entra: tenants, app registrations and their
-// credentials, consents, and the v1 and v2 token endpoints with the documented
-// refusals (reference entra-oauth). Tokens are real signed JWTs, which the
-// pretend APIs check.
+// credentials, consents, the sign-in pages, and the v1 and v2 token endpoints
+// with the documented refusals (reference entra-oauth). Tokens are real signed
+// JWTs, which the pretend APIs check. What no document settles is a switch.
 package authority
 
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	mrand "math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
-)
-
-// Consent is what a tenant has agreed to (reference entra-oauth §11.3).
-type Consent int
-
-// The states of consent.
-const (
-	None    Consent = iota // no service principal: 7000229
-	Known                  // a service principal without a grant: a token without roles
-	Granted                // roles
 )
 
 // App is an app registration.
 type App struct {
 	ClientID     string
 	MultiTenant  bool
+	Public       bool // has no credential, and may send none
 	HomeTenant   string
 	RedirectURIs []string
-	Roles        []string // what a full grant gives
+	Roles        []string // what a full grant gives the app
+	Scopes       []string // what it gives a signed-in user; SecurityAlert.Read.All and User.Read if empty
+	Resources    []string // audiences in its registration; any if empty
 	Disabled     bool
 	secrets      []secret
 	certs        []*x509.Certificate
 }
 
+func (a *App) scopes() []string {
+	if len(a.Scopes) == 0 {
+		return []string{"SecurityAlert.Read.All", "User.Read"}
+	}
+	return a.Scopes
+}
+
 type secret struct {
-	hash [32]byte
-	end  time.Time
+	hash  [32]byte
+	end   time.Time
+	keyID string
 }
 
 // Tenant is a directory.
 type Tenant struct {
 	ID, Domain string
-	consents   map[string]Consent // by client ID
-	mssp       map[string]bool    // apps that the portal's MSSP tab lists
-	users      map[string]bool
+	consents   map[string]consent // by client ID
+	mssp       map[Listing]listed
+	users      map[string]bool // name → may consent for all
+	policy     int             // what Conditional Access answers; 0: nothing
 }
 
-// refresh is a refresh token that was given out.
-type refresh struct {
-	client, tenant, user string
-	issued               time.Time
-	revoked              bool
-	family               int
-}
-
-// code is an authorization code.
-type code struct {
-	client, tenant, user, redirect, challenge, method, resource string
-	issued                                                      time.Time
-	used                                                        bool
-}
-
-// Directory holds everything that Entra knows. Safe for concurrent use.
+// Directory holds everything that Entra knows. Safe for concurrent use, but
+// for the switches: change them by Switch once requests are under way.
 type Directory struct {
 	Clock func() time.Time
+	Switches
 
 	mu       sync.Mutex
 	tenants  map[string]*Tenant
@@ -75,16 +66,15 @@ type Directory struct {
 	apps     map[string]*App
 	refresh  map[[32]byte]*refresh
 	codes    map[string]*code
-	jtis     map[string]bool
+	devices  map[string]*device // by device code
+	sessions map[string]string  // browser session → user
+	jtis     map[string]time.Time
+	asked    map[string][]time.Time // by app, and by user grant
 	families int
+	refusals int
 	key      *rsa.PrivateKey
 	kid      string
-
-	// Switches.
-	ReuseKillsFamily bool // a refresh token that comes twice revokes its successors
-	NoNewRefresh     bool // refreshing gives no new refresh token
-	RefuseReplay     bool // a client assertion's jti works once
-	Life             time.Duration
+	rng      *mrand.Rand
 }
 
 // NewDirectory returns an empty directory.
@@ -95,15 +85,27 @@ func NewDirectory(clock func() time.Time) (*Directory, error) {
 	}
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	return &Directory{Clock: clock, tenants: make(map[string]*Tenant), domains: make(map[string]string), apps: make(map[string]*App), refresh: make(map[[32]byte]*refresh),
-		codes: make(map[string]*code), jtis: make(map[string]bool), key: key, kid: hex.EncodeToString(sum[:10])}, nil
+		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), asked: make(map[string][]time.Time),
+		key: key, kid: hex.EncodeToString(sum[:10]), rng: mrand.New(mrand.NewPCG(1, 11))}, nil
 }
 
-// AddTenant adds a directory.
+// now is Entra's own clock.
+func (d *Directory) now() time.Time { return d.Clock().Add(time.Duration(d.Skew)) }
+
+// AddTenant adds a directory with an admin of its own.
 func (d *Directory) AddTenant(id, domain string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]Consent), mssp: make(map[string]bool), users: map[string]bool{"admin@" + domain: true}}
+	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]consent), mssp: make(map[Listing]listed), users: map[string]bool{"admin@" + domain: true}}
 	d.domains[domain] = id
+}
+
+// AddUser adds a member, or a guest whose home is the tenant of the domain
+// behind the @. An admin may consent for everybody.
+func (d *Directory) AddUser(tenant, name string, admin bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tenants[tenant].users[name] = admin
 }
 
 // AddApp adds a registration.
@@ -113,12 +115,23 @@ func (d *Directory) AddApp(a App) {
 	d.apps[a.ClientID] = &a
 }
 
-// AddSecret gives an app a client secret that is good until end.
-func (d *Directory) AddSecret(client, value string, end time.Time) {
+// AddSecret gives an app a client secret that is good until end. It returns
+// the secret's ID, which people paste by mistake.
+func (d *Directory) AddSecret(client, value string, end time.Time) (keyID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.apps[client]
-	a.secrets = append(a.secrets, secret{sha256.Sum256([]byte(value)), end})
+	keyID = newGUID()
+	a.secrets = append(a.secrets, secret{sha256.Sum256([]byte(value)), end, keyID})
+	return keyID
+}
+
+// RemoveSecret takes a secret back, by its ID.
+func (d *Directory) RemoveSecret(client, keyID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.apps[client]
+	a.secrets = slices.DeleteFunc(a.secrets, func(s secret) bool { return s.keyID == keyID })
 }
 
 // AddCertificate registers a certificate for an app.
@@ -129,11 +142,12 @@ func (d *Directory) AddCertificate(client string, c *x509.Certificate) {
 	a.certs = append(a.certs, c)
 }
 
-// Consent sets what a tenant has agreed to for an app.
-func (d *Directory) Consent(tenant, client string, c Consent) {
+// RemoveCertificate takes a certificate back.
+func (d *Directory) RemoveCertificate(client string, c *x509.Certificate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tenants[tenant].consents[client] = c
+	a := d.apps[client]
+	a.certs = slices.DeleteFunc(a.certs, c.Equal)
 }
 
 // Disable switches an app off everywhere, or on again.
@@ -143,56 +157,37 @@ func (d *Directory) Disable(client string, off bool) {
 	d.apps[client].Disabled = off
 }
 
-// Authorise lists an app in a tenant's MSSP tab, or takes it off.
-func (d *Directory) Authorise(tenant, client string, on bool) {
+// Restrict has a tenant's Conditional Access answer with an AADSTS number
+// (53003, 50076 …), or lets everybody in again with 0. A sign-in on the page
+// satisfies 50074, 50076, 50078 and 50079, which ask for a second factor.
+func (d *Directory) Restrict(tenant string, code int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tenants[tenant].mssp[client] = on
-}
-
-// Authorised reports whether the MSSP tab lists the app.
-func (d *Directory) Authorised(tenant, client string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := d.tenants[tenant]
-	return t != nil && t.mssp[client]
-}
-
-// GiveRefreshToken makes a refresh token as a sign-in would have.
-func (d *Directory) GiveRefreshToken(tenant, client, user string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.families++
-	return d.newRefresh(&refresh{client: client, tenant: tenant, user: user, family: d.families})
-}
-
-func (d *Directory) newRefresh(r *refresh) string {
-	raw := "0.AX" + randomText(40)
-	r.issued = d.Clock()
-	d.refresh[sha256.Sum256([]byte(raw))] = r
-	return raw
-}
-
-// RevokeRefreshTokens ends all refresh tokens of a tenant.
-func (d *Directory) RevokeRefreshTokens(tenant string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.refresh {
-		if r.tenant == tenant {
-			r.revoked = true
-		}
-	}
+	d.tenants[tenant].policy = code
 }
 
 // find resolves the tenant segment of a URL: a GUID or a domain.
 func (d *Directory) find(segment string) *Tenant {
+	segment = strings.ToLower(segment)
 	if id, ok := d.domains[segment]; ok {
 		segment = id
 	}
 	return d.tenants[segment]
 }
 
-func thumbs(c *x509.Certificate) (s1, s256 []byte) {
-	a, b := sha1.Sum(c.Raw), sha256.Sum256(c.Raw) //nolint:gosec // x5t is SHA-1 by definition
-	return a[:], b[:]
+// home is the tenant that a user belongs to.
+func (d *Directory) home(user string) *Tenant {
+	_, domain, _ := strings.Cut(user, "@")
+	return d.find(domain)
+}
+
+// shared are the segments that name no tenant.
+func shared(segment string) bool {
+	return segment == "common" || segment == "organizations" || segment == "consumers"
+}
+
+// objectID is the stable ID of a user or service principal in a tenant.
+func objectID(tenant, name string) string {
+	sum := sha256.Sum256([]byte(tenant + "\x00" + name))
+	return guid(sum[:16])
 }

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"time"
 )
 
 func randomText(n int) string {
@@ -23,6 +22,11 @@ func newGUID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return guid(b)
+}
+
+// guid writes 16 bytes as Microsoft writes IDs.
+func guid(b []byte) string {
 	s := hex.EncodeToString(b)
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
@@ -48,6 +52,7 @@ type Claims struct {
 	TenantID string   `json:"tid"`
 	Audience string   `json:"aud"`
 	AppID    string   `json:"appid"`
+	Azp      string   `json:"azp"` // version 2's appid; Verify copies it
 	Roles    []string `json:"roles"`
 	Scope    string   `json:"scp"`
 	Issuer   string   `json:"iss"`
@@ -79,7 +84,10 @@ func (d *Directory) Verify(raw string) (Claims, error) {
 	if err != nil || json.Unmarshal(body, &c) != nil {
 		return c, errToken
 	}
-	now := d.Clock().Unix()
+	if c.AppID == "" {
+		c.AppID = c.Azp
+	}
+	now := d.clockTime().Unix()
 	if now >= c.Expires {
 		return c, errors.New("Lifetime validation failed, the token is expired.")
 	}
@@ -87,64 +95,4 @@ func (d *Directory) Verify(raw string) (Claims, error) {
 		return c, errToken
 	}
 	return c, nil
-}
-
-// assertion is a client assertion, taken apart.
-type assertion struct {
-	header struct {
-		Alg  string `json:"alg"`
-		X5t  string `json:"x5t"`
-		X5t2 string `json:"x5t#S256"`
-	}
-	claims struct {
-		Aud string          `json:"aud"`
-		Iss string          `json:"iss"`
-		Sub string          `json:"sub"`
-		Jti string          `json:"jti"`
-		Nbf json.RawMessage `json:"nbf"`
-		Exp json.RawMessage `json:"exp"`
-	}
-	signed string
-	sig    []byte
-}
-
-// parseAssertion reads a compact JWS. Parts are base64url without padding.
-func parseAssertion(raw string) (a assertion, err error) {
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return a, errors.New("not three parts")
-	}
-	for i, dest := range []any{&a.header, &a.claims} {
-		b, err := base64.RawURLEncoding.DecodeString(parts[i])
-		if err != nil {
-			return a, err
-		}
-		if err := json.Unmarshal(b, dest); err != nil {
-			return a, err
-		}
-	}
-	a.signed = parts[0] + "." + parts[1]
-	a.sig, err = base64.RawURLEncoding.DecodeString(parts[2])
-	return a, err
-}
-
-// seconds reads a time claim, a number or, as some libraries send, a string.
-func seconds(raw json.RawMessage) (time.Time, bool) {
-	var n json.Number
-	if json.Unmarshal([]byte(strings.Trim(string(raw), `"`)), &n) != nil {
-		return time.Time{}, false
-	}
-	f, err := n.Float64()
-	return time.Unix(int64(f), 0), err == nil
-}
-
-// thumb decodes a thumbprint in base64url, or in the standard alphabet as MSAL
-// Go sends it (reference entra-oauth §4).
-func thumb(s string) []byte {
-	for _, enc := range []*base64.Encoding{base64.RawURLEncoding, base64.StdEncoding, base64.RawStdEncoding} {
-		if b, err := enc.DecodeString(s); err == nil {
-			return b
-		}
-	}
-	return nil
 }

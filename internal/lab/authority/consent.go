@@ -1,0 +1,150 @@
+package authority
+
+import "time"
+
+// Consent is what a tenant has agreed to (reference entra-oauth §11.3).
+type Consent int
+
+// The states of consent.
+const (
+	None    Consent = iota // no service principal: 7000229
+	Known                  // a service principal without a grant: a token without roles
+	Granted                // roles
+)
+
+// consent is a state with the one it replaces.
+type consent struct {
+	now, before Consent
+	since       time.Time
+}
+
+// Consent sets what a tenant has agreed to for an app. With ConsentDelay it
+// shows unevenly for a while.
+func (d *Directory) Consent(tenant, client string, c Consent) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.agree(d.tenants[tenant], client, c)
+}
+
+// Consented returns what a tenant has agreed to, once it has spread.
+func (d *Directory) Consented(tenant, client string) Consent {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tenants[tenant].consents[client].now
+}
+
+func (d *Directory) agree(t *Tenant, client string, c Consent) {
+	was := t.consents[client]
+	if was.now != c {
+		t.consents[client] = consent{now: c, before: was.now, since: d.now()}
+	}
+}
+
+// shown is what one request sees of a consent. While it spreads, each request
+// meets another server: one that knows, one that does not, or one that has the
+// service principal and not yet its grants.
+func (d *Directory) shown(t *Tenant, client string) Consent {
+	c := t.consents[client]
+	if d.spread(c.since, d.ConsentDelay) {
+		return c.now
+	}
+	if lo, hi := min(c.now, c.before), max(c.now, c.before); hi-lo > 1 && d.rng.IntN(2) == 0 {
+		return Known
+	}
+	return c.before
+}
+
+// spread reports whether a request sees a change: never at once, always after
+// the delay, and ever more often in between.
+func (d *Directory) spread(since time.Time, delay Span) bool {
+	gone := d.now().Sub(since)
+	return gone >= time.Duration(delay) || d.rng.Float64() < float64(gone)/float64(delay)
+}
+
+// Listing is what a customer enters in the portal's MSSP tab: the app, and the
+// MSSP's tenant (reference mssp-onboarding §4).
+type Listing struct{ App, MSSP string }
+
+type listed struct {
+	on    bool
+	since time.Time
+}
+
+// Authorise lists an app in a tenant's MSSP tab with its own home tenant, or
+// takes it off.
+func (d *Directory) Authorise(tenant, client string, on bool) {
+	home := ""
+	d.mu.Lock()
+	if a := d.apps[client]; a != nil {
+		home = a.HomeTenant
+	}
+	d.mu.Unlock()
+	d.List(tenant, Listing{client, home}, on)
+}
+
+// List enters a line in a tenant's MSSP tab, or takes it off. Nobody checks
+// what is entered.
+func (d *Directory) List(tenant string, l Listing, on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tenants[tenant]
+	if t.mssp[l].on != on {
+		t.mssp[l] = listed{on, d.now()}
+	}
+}
+
+// Listed returns the lines of a tenant's MSSP tab.
+func (d *Directory) Listed(tenant string) []Listing {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []Listing
+	for l, e := range d.tenants[tenant].mssp {
+		if e.on {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Authorised reports whether an app may read a tenant's detections: it is the
+// tenant's own, or the MSSP tab lists it with the tenant that owns it. With
+// ListDelay a change shows unevenly for a while.
+func (d *Directory) Authorised(tenant, client string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, a := d.tenants[tenant], d.apps[client]
+	if t == nil || a == nil {
+		return false
+	}
+	if a.HomeTenant == tenant {
+		return true
+	}
+	l := t.mssp[Listing{client, a.HomeTenant}]
+	return l.on == d.spread(l.since, d.ListDelay)
+}
+
+// Admin reports whether a user may change a tenant's settings.
+func (d *Directory) Admin(tenant, user string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tenants[tenant]
+	return t != nil && t.users[user]
+}
+
+// Tenant resolves a GUID or domain to a tenant's ID and domain.
+func (d *Directory) Tenant(name string) (id, domain string, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.find(name)
+	if t == nil {
+		return "", "", false
+	}
+	return t.ID, t.Domain, true
+}
+
+// Users lists the users of a tenant, in order.
+func (d *Directory) Users(tenant string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tenants[tenant].names()
+}
