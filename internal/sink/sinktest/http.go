@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +39,7 @@ type HTTP struct {
 	TooLarge []func(w http.ResponseWriter)
 	// NotSuccess lists bodies of answers with status 200 that say no success.
 	NotSuccess []string
+	Ran
 }
 
 // canary is the secret that must not show, long enough to be found in parts.
@@ -78,20 +79,31 @@ type receiver struct {
 func (h *HTTP) receiver(t *testing.T) (*receiver, drover.Sink) {
 	t.Helper()
 	x := &receiver{h: h}
+	ca := newAuthority(t)
+	x.serve(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, usual)}})
+	return x, x.sink(t, ca.pem)
+}
+
+// serve starts the receiver's server.
+func (x *receiver) serve(t *testing.T, conf *tls.Config) {
 	srv := httptest.NewUnstartedServer(x)
 	srv.Config.ErrorLog = quiet
+	srv.TLS = conf
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	x.url = srv.URL
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+}
+
+// sink builds a sink for the receiver that trusts an authority.
+func (x *receiver) sink(t *testing.T, ca []byte) drover.Sink {
 	client, err := httpx.New(httpx.Options{AllowPrivate: true, CAs: ca, Limits: httpx.Limits{FirstByte: 20 * time.Second, Whole: 30 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	s := h.Open(t, srv.URL, client, drover.NewSecret(canary))
+	s := x.h.Open(t, x.url, client, drover.NewSecret(canary))
 	t.Cleanup(func() { _ = s.Close() })
-	return x, s
+	return s
 }
 
 // ServeHTTP implements http.Handler.
@@ -153,7 +165,7 @@ func (h *HTTP) run(t *testing.T) {
 	t.Run("a stalled receiver is left when we are told to stop", h.stalls)
 	t.Run("what is too large is divided", h.divides)
 	t.Run("one that is too large is set aside", h.tooLarge)
-	t.Run("the certificate must hold", h.certificate)
+	t.Run("nothing is sent where the certificate does not hold", h.certificate)
 }
 
 // noSecret searches an error for the canary.
@@ -225,7 +237,7 @@ func (h *HTTP) statuses(t *testing.T) {
 	if _, err := send(t.Context(), t, s, Batch(lane, recs, nil)); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
-	t.Logf("statuses covered %d of 500", count)
+	h.ran(t, "D12", "statuses covered %d of 500, each of its kind", count)
 }
 
 func (h *HTTP) words(t *testing.T) {
@@ -247,7 +259,7 @@ func (h *HTTP) words(t *testing.T) {
 		}
 		noSecret(t, err)
 	}
-	t.Logf("false successes 0 of %d", len(words))
+	h.ran(t, "D13", "false \"done\" 0 of %d answers with status 200", len(words))
 }
 
 func (h *HTTP) retryAfter(t *testing.T) {
@@ -301,7 +313,8 @@ func cutWith(w http.ResponseWriter, raw string) {
 
 func (h *HTTP) cuts(t *testing.T) {
 	recs := Records(Tenants[0], 1, 20)
-	for name, tt := range map[string]struct {
+	most, seen := 0, 0
+	cases := map[string]struct {
 		took int // of 20, before the cut
 		raw  string
 	}{
@@ -314,7 +327,8 @@ func (h *HTTP) cuts(t *testing.T) {
 		"all taken, body never begins":    {20, "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n"},
 		"all taken, chunk without an end": {20, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1b\r\n{\"text\":\"Success\",\"code\":0}\r\n"},
 		"all taken, answer is no HTTP":    {20, "Success\r\n\r\n"},
-	} {
+	}
+	for name, tt := range cases {
 		t.Run(name, func(t *testing.T) {
 			x, s := h.receiver(t)
 			lane := s.Lane(Tenants[0])
@@ -341,8 +355,10 @@ func (h *HTTP) cuts(t *testing.T) {
 			if len(distinct) != len(recs) || repeats > tt.took {
 				t.Errorf("%d of %d records arrived, %d repeats, at most %d explained", len(distinct), len(recs), repeats, tt.took)
 			}
+			most, seen = most+tt.took, seen+repeats
 		})
 	}
+	h.ran(t, "D06", "%d ways to cut an answer: lost 0, repeats %d of %d that were taken without an answer", len(cases), seen, most)
 }
 
 func (h *HTTP) endless(t *testing.T) {
@@ -409,6 +425,7 @@ func (h *HTTP) divides(t *testing.T) {
 		if most := 2 * bits.Len(n); refused > most {
 			t.Errorf("answer %d: %d requests were too large, want at most %d for three batches: what is learned is kept", i, refused, most)
 		}
+		h.ran(t, "D05", "three batches of %d, five times the limit: lost 0, %d requests too large in all, %d allowed", n, refused, 2*bits.Len(n))
 	}
 }
 
@@ -436,24 +453,5 @@ func (h *HTTP) tooLarge(t *testing.T) {
 		if distinct, repeats := x.has(); len(distinct) != len(recs)-1 || repeats != 0 {
 			t.Errorf("answer %d: %d of %d others arrived, %d repeats", i, len(distinct), len(recs)-1, repeats)
 		}
-	}
-}
-
-func (h *HTTP) certificate(t *testing.T) {
-	x, _ := h.receiver(t)
-	client, err := httpx.New(httpx.Options{AllowPrivate: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := h.Open(t, x.url, client, drover.NewSecret(canary))
-	taken, err := send(t.Context(), t, s, Batch(s.Lane(Tenants[0]), Records(Tenants[0], 1, 3), nil))
-	noSecret(t, err)
-	if taken.N > 0 || drover.KindOf(err) != drover.Denied {
-		t.Errorf("%d records said to be done, error %v", taken.N, err)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.requests != 0 {
-		t.Errorf("%d requests were sent over a connection that is not verified", x.requests)
 	}
 }

@@ -21,6 +21,7 @@ type Keyed struct {
 	New func(t testing.TB, step func()) World
 	// Cuts is how many states of a power cut are tried at each step; 0: 6.
 	Cuts int
+	Ran
 }
 
 // World is a destination that outlives the processes that write to it.
@@ -222,7 +223,7 @@ func (k *Keyed) kill(t *testing.T, recs []drover.Record, batch int) {
 		}
 		kills++
 	}
-	t.Logf("%d kills and %d power cuts over %d steps: lost 0, repeated 0, torn 0", kills, images, whole.n)
+	k.ran(t, "D24", "%d kills and %d power cuts, at each of %d steps, batches of %d: lost 0, repeated 0, torn 0", kills, images, whole.n, batch)
 }
 
 // finish goes on where a process died and judges the end.
@@ -259,5 +260,5 @@ func (k *Keyed) again(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d kills over 40 runs: lost 0, repeated 0, torn 0", kills)
+	k.ran(t, "D18", "%d kills over 40 runs: lost 0, repeated 0, torn 0", kills)
 }
