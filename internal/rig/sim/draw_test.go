@@ -158,22 +158,31 @@ func (d *drawer) cloud() {
 	d.deal(fault.Rule{Kind: fault.GzipBomb, Count: 1}, most, 2*most)
 	// Alerts change while somebody looks.
 	for range 40 {
-		who, which := d.r.IntN(d.tenants), d.r.IntN(1<<20)
-		d.add(d.moment(2*time.Hour), fmt.Sprintf("change at %d", who), func(w *world) {
-			var ids []string
-			w.lab.Estate().See(w.tenant(who), estate.Graph, w.now(), func(v estate.View) {
-				for _, r := range v.Rows {
-					if r.Kind == "" {
-						ids = append(ids, r.ID)
-					}
-				}
-			})
-			for n := range 1 + which%3 {
-				if len(ids) > 0 {
-					w.lab.Estate().Change(w.tenant(who), ids[(which+n)%len(ids)], w.now(), false)
-				}
+		who, which, times := d.r.IntN(d.tenants), d.r.IntN(1<<20), 1+d.r.IntN(3)
+		d.add(d.moment(2*time.Hour), fmt.Sprintf("%d changes at %d", times, who), func(w *world) { w.change(who, which, times) })
+	}
+}
+
+// byHand is added to the number of a revision that a story did not foresee, so
+// that it takes no number of one that is to come.
+const byHand = 1000
+
+// change gives alerts of a tenant a new state now.
+func (w *world) change(who, which, times int) {
+	var rows []estate.Row
+	w.lab.Estate().See(w.tenant(who), estate.Graph, w.now(), func(v estate.View) {
+		for _, r := range v.Rows {
+			if r.Kind == "" {
+				rows = append(rows, *r)
 			}
-		})
+		}
+	})
+	for n := range min(times, len(rows)) {
+		r := rows[(which+n)%len(rows)]
+		r.Rev += byHand
+		r.Changed = w.now().UTC().Truncate(time.Millisecond).Add(time.Duration(n) * 100)
+		r.Text, r.Visible = estate.Text(r.Changed), w.now()
+		w.lab.Estate().Put(w.tenant(who), estate.Graph, r)
 	}
 }
 

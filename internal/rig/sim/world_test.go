@@ -320,8 +320,7 @@ func (v *verdict) line() string {
 // wrong lists everything that breaks a promise.
 func (v *verdict) wrong() (list []string) {
 	for _, f := range v.Findings {
-		b, _ := json.Marshal(f)
-		list = append(list, string(b))
+		list = append(list, fmt.Sprintf("%s: %d at %s of %s, such as %+v", f.Fault, f.Count, f.Place, f.Customer, f.Examples[0]))
 	}
 	for _, b := range v.back {
 		list = append(list, "a cursor went back: "+b)
