@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/format"
+	"drover/internal/httpx"
 	"drover/internal/sink/stdout"
 )
 
@@ -48,7 +51,7 @@ only while it runs.`,
 			t := drover.Tenant{ID: id, Name: string(id), Customer: drover.CustomerID("fetch"), Cloud: cloud, App: app, Region: region, State: drover.Active, Sources: []drover.SourceID{drover.SourceID(source)}, Start: start}
 			for _, s := range a.sources() {
 				if s.ID() == drover.SourceID(source) {
-					f := &fetcher{t: t, src: s, enc: enc, out: stdout.New(c.OutOrStdout()), every: cfg.Collect.Interval, overlap: cfg.Collect.Overlap, seen: make(map[drover.Hash]drover.Instant)}
+					f := &fetcher{t: t, src: s, enc: enc, out: stdout.New(c.OutOrStdout()), notes: c.ErrOrStderr(), every: cfg.Collect.Interval, overlap: cfg.Collect.Overlap, seen: make(map[drover.Hash]drover.Instant)}
 					return f.run(c.Context(), follow)
 				}
 			}
@@ -73,6 +76,7 @@ type fetcher struct {
 	src            drover.Source
 	enc            format.Encoder
 	out            *stdout.Sink
+	notes          io.Writer
 	every, overlap time.Duration
 	seen           map[drover.Hash]drover.Instant
 	seq            uint64
@@ -108,6 +112,13 @@ func (f *fetcher) run(ctx context.Context, follow bool) error {
 	}
 }
 
+// needsAPerson reports whether an error that a service would wait out is, for
+// somebody at a terminal, a fault of the config or of the network around.
+func needsAPerson(err error) bool {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return certificate || errors.Is(err, httpx.ErrPrivate)
+}
+
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -127,10 +138,14 @@ func (f *fetcher) pass(ctx context.Context, span drover.Span) (drover.Instant, e
 		if err != nil {
 			kind := drover.KindOf(err)
 			tries++
-			if ctx.Err() != nil || kind != drover.Transient && kind != drover.Throttled || tries > fetchTries {
+			if ctx.Err() != nil || kind != drover.Transient && kind != drover.Throttled || tries > fetchTries || needsAPerson(err) {
 				return drover.NoInstant, err
 			}
-			if !pause(ctx, max(drover.WaitOf(err), fetchPause)) {
+			wait := max(drover.WaitOf(err), fetchPause)
+			if isTerminal(f.notes) {
+				_, _ = fmt.Fprintf(f.notes, "drover: %s; trying again in %s (%d of %d)\n", clean(err.Error()), wait.Round(time.Second), tries, fetchTries)
+			}
+			if !pause(ctx, wait) {
 				return drover.NoInstant, err
 			}
 			continue

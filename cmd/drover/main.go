@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drover"
+	"drover/internal/admin"
 	"drover/internal/config"
 	"drover/internal/ledger"
 )
@@ -80,7 +81,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 		return exitUsage
 	}
 	_, _ = fmt.Fprintf(w, "drover: %s\n", clean(err.Error()))
-	if hint := drover.HintOf(err); hint != "" {
+	if hint := admin.Hint(err); hint != "" {
 		_, _ = fmt.Fprintf(w, "hint: %s\n", clean(hint))
 	}
 	if ctx.Err() != nil && !errors.Is(err, ledger.ErrLocked) {

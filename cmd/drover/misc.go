@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"drover"
 	"drover/internal/admin"
 	"drover/internal/ledger"
 )
@@ -92,7 +91,7 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	say := func(what, says string, err error) {
 		f := admin.Finding{What: what, OK: err == nil, Says: says}
 		if err != nil {
-			f.Says, f.Hint = err.Error(), drover.HintOf(err)
+			f.Says, f.Hint = err.Error(), admin.Hint(err)
 		}
 		list = append(list, f)
 	}

@@ -213,7 +213,7 @@ func (a *app) destinations() (out []deliver.Destination, err error) {
 		}
 		s, err := a.sink(c)
 		if err != nil {
-			return out, denied("open sink "+string(id), "see: drover check", err)
+			return out, denied("open sink "+string(id), "", err)
 		}
 		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all"})
 	}
@@ -324,7 +324,7 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Fin
 			continue
 		}
 		if _, err := a.tokens.Token(ctx, t, s.ID()); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()) + " token", Says: err.Error(), Hint: drover.HintOf(err)})
+			out = append(out, admin.Finding{What: string(s.ID()) + " token", Says: err.Error(), Hint: admin.Hint(err)})
 			continue
 		}
 		out = append(out, admin.Finding{What: string(s.ID()) + " token", OK: true, Says: "Entra gave a token that fits"})
@@ -332,7 +332,7 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Fin
 			now = nowInstant()
 		}
 		if _, err := s.Read(t, drover.Span{From: now.Add(-minute), To: now}).Next(ctx); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: drover.HintOf(err)})
+			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
 			continue
 		}
 		out = append(out, admin.Finding{What: string(s.ID()), OK: true, Says: "the API answers"})

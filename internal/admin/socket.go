@@ -109,7 +109,7 @@ func answer(w http.ResponseWriter, r *http.Request, api API, f call) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		e := wireError{Kind: drover.KindOf(err), Hint: drover.HintOf(err), Text: err.Error()}
+		e := wireError{Kind: drover.KindOf(err), Hint: Hint(err), Text: err.Error()}
 		var de *drover.Error
 		if errors.As(err, &de) {
 			e.Op, e.Tenant, e.Code = de.Op, de.Tenant, de.Code

@@ -14,7 +14,7 @@ import (
 
 // ErrPrivate refuses an address that is not public: the name of a Microsoft
 // host has no business there (reference faults P29).
-var ErrPrivate = errors.New("the name leads to a private address; allow it in the cloud's settings (allow_private) if that is meant")
+var ErrPrivate = errors.New("the name leads to a private address")
 
 // ErrProxy: the proxy did not let us through.
 var ErrProxy = errors.New("the proxy refuses")
