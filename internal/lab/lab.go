@@ -109,6 +109,8 @@ func New(opt Options) (*Lab, error) {
 		GraphAudience: func(a string) bool { return a == graphAudience || isLabHost(a, "graph") },
 		SIEMAudience:  func(a string) bool { return a == siemAudience || a == sevilleAudience },
 	})
+	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, NextProtos: []string{"h2", "http/1.1"}}}
 	return l, nil
 }
 
@@ -267,8 +269,6 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 
 // Serve serves TLS on ln until Close.
 func (l *Lab) Serve(ln net.Listener) error {
-	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, NextProtos: []string{"h2", "http/1.1"}}}
 	err := l.server.ServeTLS(ln, "", "")
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -283,19 +283,9 @@ func (l *Lab) Start(addr string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
-	ready := make(chan struct{})
-	go func() {
-		close(ready)
-		_ = l.Serve(ln)
-	}()
-	<-ready
+	go func() { _ = l.Serve(ln) }()
 	return ln.Addr().String(), nil
 }
 
 // Close ends all connections.
-func (l *Lab) Close() error {
-	if l.server == nil {
-		return nil
-	}
-	return l.server.Close()
-}
+func (l *Lab) Close() error { return l.server.Close() }
