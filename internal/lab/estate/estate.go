@@ -153,7 +153,11 @@ func (e *Estate) Add(opt Options) {
 		at := e.start.Add(-time.Duration(float64(opt.BacklogSpan) * (1 - float64(i)/float64(opt.Backlog)))).Add(-time.Minute)
 		w.alert(g, at, e.start.Add(-time.Second))
 	}
-	live := int(opt.PerMinute * opt.Horizon.Minutes())
+	expected := opt.PerMinute * opt.Horizon.Minutes()
+	live := int(expected)
+	if rest := expected - float64(live); rest > 0 && w.m.r.Float64() < rest {
+		live++
+	}
 	for range live {
 		w.alert(g, e.start.Add(time.Duration(w.m.r.Float64()*float64(opt.Horizon))), time.Time{})
 	}
