@@ -38,7 +38,7 @@ func TestBadInputGetsOneClearLineAndItsExitCode(t *testing.T) {
 		code int
 		says string
 	}{
-		"no such config":         {[]string{"run", "-c", dir + "/none.yaml"}, exitUsage, "there is no " + dir + "/none.yaml"},
+		"no such config":         {[]string{"run", "-c", dir + "/none.yaml"}, exitUsage, "there is no " + dir + "/none.yaml\nhint: name one with --config"},
 		"a misspelt key":         {[]string{"config", "check", "-c", writeConfig(t, "collect: {intervall: 1m}\n")}, exitUsage, "interval"},
 		"an unknown flag":        {[]string{"run", "--fast"}, exitUsage, "unknown flag: --fast; see: drover run --help"},
 		"an unknown command":     {[]string{"rnu"}, exitUsage, "unknown command"},

@@ -46,6 +46,8 @@ const (
 // usageError is what a person typed.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // finding ends a command that worked and found something wrong, which it has
 // printed already.
 var errFinding = errors.New("something is wrong")
