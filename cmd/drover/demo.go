@@ -138,8 +138,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 
 // say prints a line of progress.
 func (d *demo) say(format string, args ...any) {
+	if isTerminal(d.err) {
+		format = clearLine + format
+	}
 	_, _ = fmt.Fprintf(d.err, format+"\n", args...)
 }
+
+// clearLine goes back over the line of progress.
+const clearLine = "\r\x1b[K"
 
 // story is what a customer has. One of them shows a row of somebody else.
 func (d *demo) story(i int) estate.Options {
@@ -328,7 +334,7 @@ func (d *demo) killing(ctx context.Context) error {
 // show prints the line of progress: over itself on a terminal.
 func (d *demo) show(passed time.Duration, line string) {
 	if isTerminal(d.err) {
-		_, _ = fmt.Fprintf(d.err, "\r\x1b[K%4.0fs  %s", passed.Seconds(), line)
+		_, _ = fmt.Fprintf(d.err, clearLine+"%4.0fs  %s", passed.Seconds(), line)
 		return
 	}
 	d.say("%4.0fs  %s", passed.Seconds(), line)
@@ -385,13 +391,22 @@ func (d *demo) judge(ctx context.Context, cfg *config.Config) error {
 		if err := printJSON(d.out, v); err != nil {
 			return err
 		}
-	} else if err := v.WriteTable(d.out); err != nil {
+	} else if err := errors.Join(v.WriteTable(d.out), d.explain()); err != nil {
 		return err
 	}
 	if !v.OK() {
 		return errFinding
 	}
 	return nil
+}
+
+// explain says what the words of the table stand for.
+func (d *demo) explain() error {
+	_, err := fmt.Fprint(d.out, `shown: revisions in answers of the cloud that were sent whole. repeated: sent again because an answer
+was lost or the process killed, under the same event ID; without such a cause it would count under
+"no cause". aside: the row of another customer that one API showed.
+`)
+	return err
 }
 
 // verdict has the oracle compare what was shown with what arrived. The
