@@ -44,7 +44,7 @@ soak: ## the long tests: many kills, many seeds; hours
 	@$(CITEST) soak
 
 .PHONY: receivers
-receivers: ## the tests against real receivers that are installed here
+receivers: ## the sinks against receivers that others wrote; minutes to build
 	@$(CITEST) receivers
 
 .PHONY: clients

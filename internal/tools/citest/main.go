@@ -24,8 +24,8 @@ var commands = map[string]struct {
 	"proofs":    {"the tests that proofs.txt names, and their figures", proofsOnly},
 	"fuzz":      {"every fuzz target for 10 s", func(ctx context.Context, s *session) error { return fuzz(ctx, s) }},
 	"soak":      {"the long tests", func(ctx context.Context, s *session) error { return tagged(ctx, s, "soak") }},
-	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return tagged(ctx, s, "receivers") }},
-	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { s.part(ctx, clientsPart(true)); return nil }},
+	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return module(ctx, s, receiversPart(true)) }},
+	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { return module(ctx, s, clientsPart(true)) }},
 }
 
 func main() {

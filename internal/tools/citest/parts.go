@@ -20,10 +20,9 @@ const wholeBudget = 20 * time.Minute
 // everything is "make test".
 func everything(ctx context.Context, s *session) error {
 	s.target, s.checked = "make test", true
-	for _, p := range []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(s.ci)} {
+	for _, p := range []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(s.ci), receiversPart(s.ci)} {
 		s.part(ctx, p)
 	}
-	s.part(ctx, part{"receivers", 0, func(context.Context, *session) error { return notHere("make receivers") }})
 	s.part(ctx, part{"browser", 0, func(context.Context, *session) error {
 		return notHere("there is no page yet that a browser could be driven over")
 	}})
@@ -113,18 +112,36 @@ func rigsPart() part {
 }
 
 // clientsPart runs Microsoft's own client libraries against the pretend cloud.
-// They are a module of their own: they take minutes to build.
 func clientsPart(wanted bool) part {
-	return part{"clients", 300 * time.Second, func(ctx context.Context, s *session) error {
-		dir := filepath.Join("test", "msclients")
+	return modulePart("clients", "msclients", 300*time.Second, wanted, "Microsoft's client libraries take minutes to build")
+}
+
+// receiversPart runs the sinks against receivers that others wrote.
+func receiversPart(wanted bool) part {
+	return modulePart("receivers", "receivers", 300*time.Second, wanted, "the OpenTelemetry Collector takes minutes to build")
+}
+
+// modulePart runs the tests of a module of its own below test/, which links
+// what drover must not.
+func modulePart(name, folder string, budget time.Duration, wanted bool, why string) part {
+	return part{name, budget, func(ctx context.Context, s *session) error {
+		dir := filepath.Join("test", folder)
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
 			return notHere("there is no %s", dir)
 		}
 		if !wanted {
-			return notHere("make clients (Microsoft's client libraries take minutes to build)")
+			return notHere("make %s (%s)", name, why)
 		}
 		return s.tests.goTest(ctx, s.out, dir, "-timeout=10m", "./...")
 	}}
+}
+
+// module runs one such part alone.
+func module(ctx context.Context, s *session, p part) error {
+	s.target, s.checked = "make "+p.name, true
+	s.only = func(row proofRow) bool { return slices.Contains(row.needs, p.name) }
+	s.part(ctx, p)
+	return nil
 }
 
 func isRig(pkg string) bool { return strings.HasPrefix(pkg, "drover/internal/rig") }
