@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -169,4 +170,22 @@ func TestTheLastLineIsTheCountAndTheExitSaysTheSame(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheBudgetsStandInTheDocs(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "testing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum time.Duration
+	for _, p := range allParts(true) {
+		sum += p.budget
+		if row := fmt.Sprintf("\n| %s | %.0f |", p.name, p.budget.Seconds()); !strings.Contains(string(text), row) {
+			t.Errorf("docs/testing.md has no row %q", row)
+		}
+	}
+	if row := fmt.Sprintf("\n| all | %.0f |", wholeBudget.Seconds()); !strings.Contains(string(text), row) {
+		t.Errorf("docs/testing.md has no row %q", row)
+	}
+	t.Logf("the parts may take %s in all, the whole %s", sum, wholeBudget)
 }

@@ -20,13 +20,19 @@ const wholeBudget = 20 * time.Minute
 // everything is "make test".
 func everything(ctx context.Context, s *session) error {
 	s.target, s.checked = "make test", true
-	for _, p := range []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(s.ci), receiversPart(s.ci)} {
+	for _, p := range allParts(s.ci) {
 		s.part(ctx, p)
 	}
-	s.part(ctx, part{"browser", 0, func(context.Context, *session) error {
-		return notHere("there is no page yet that a browser could be driven over")
-	}})
 	return nil
+}
+
+// allParts are the parts of "make test"; their budgets stand in docs/testing.md.
+func allParts(ci bool) []part {
+	return []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(ci), receiversPart(ci),
+		{"browser", 0, func(context.Context, *session) error {
+			return notHere("there is no page yet that a browser could be driven over")
+		}},
+	}
 }
 
 // packagesPart fetches modules. What was installed before this program could
