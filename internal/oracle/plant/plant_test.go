@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"drover/internal/oracle"
+	"drover/internal/proof"
 )
 
 func judge(t *testing.T, r *Run) *oracle.Verdict {
@@ -44,7 +45,7 @@ func TestAGoodRunPasses(t *testing.T) {
 }
 
 func TestTheOracleNamesEachPlantedBug(t *testing.T) {
-	byPromise := make(map[int]int)
+	byPromise, caughtOf := make(map[int]int), make(map[int]int)
 	names := make(map[string]bool)
 	good := []*Run{Good(1, Size{}), Good(2, Size{})}
 	for _, p := range Plants() {
@@ -76,6 +77,7 @@ func TestTheOracleNamesEachPlantedBug(t *testing.T) {
 			caughtAll = caughtAll && caught
 		}
 		if caughtAll {
+			caughtOf[p.Promise]++
 			fmt.Printf("plant: %s … caught (promise %d)\n", p.Name, p.Promise)
 		}
 	}
@@ -88,6 +90,13 @@ func TestTheOracleNamesEachPlantedBug(t *testing.T) {
 		if byPromise[promise] < 3 {
 			t.Errorf("promise %d has %d planted bugs, want at least 3", promise, byPromise[promise])
 		}
+	}
+	for promise, n := range byPromise {
+		id := fmt.Sprintf("promise.%d.plants", promise)
+		if promise == 0 {
+			id = "I3.plants"
+		}
+		proof.Ran(t, id, "caught %d of %d planted bugs, each by name", caughtOf[promise], n)
 	}
 }
 
