@@ -436,6 +436,67 @@ func TestADeniedAppIsOneIncidentWithOneProbe(t *testing.T) {
 	})
 }
 
+func TestATenantsOwnTroubleDoesNotHoldTheOthersOfItsApp(t *testing.T) {
+	denied := &drover.Error{Op: "read", Kind: drover.Denied, Err: errors.New("403")}
+	t.Run("when it is the one that asks for all", func(t *testing.T) {
+		story(t, 30, func(w *world) {
+			now := time.Now()
+			var stuck atomic.Pointer[drover.TenantID]
+			w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+				if s := stuck.Load(); time.Since(now) > 10*time.Minute && (s == nil || *s == id) {
+					return denied
+				}
+				return nil
+			}
+			w.begin()
+			w.pass(3 * time.Hour)
+			if n := w.count("incident"); n == 0 {
+				t.Fatal("no incident")
+			}
+			// Whoever asked last stays denied when the others are not any more.
+			var last drover.TenantID
+			w.api.mu.Lock()
+			for id, times := range w.api.asked {
+				if last == "" || times[len(times)-1].After(w.api.asked[last][len(w.api.asked[last])-1]) {
+					last = id
+				}
+			}
+			w.api.mu.Unlock()
+			stuck.Store(&last)
+			w.pass(3 * time.Hour)
+			held := 0
+			for n := range 30 {
+				if tenantID(n) != last && w.state(n).Parked != "" {
+					held++
+				}
+			}
+			if held > 0 {
+				t.Errorf("%d of 29 tenants are held by the trouble of one", held)
+			}
+		})
+	})
+	t.Run("when it is one of many, and most are well", func(t *testing.T) {
+		story(t, 60, func(w *world) {
+			w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+				if id < tenantID(12) {
+					return denied
+				}
+				return nil
+			}
+			w.begin()
+			w.pass(time.Hour)
+			if n := w.count("incident"); n > 0 {
+				t.Errorf("%d incidents of an app that works", n)
+			}
+			for n := 12; n < 60; n++ {
+				if times := w.api.times(n); times < 55 {
+					t.Errorf("tenant %d was read %d times in an hour", n, times)
+				}
+			}
+		})
+	})
+}
+
 func TestAForeignRowIsSetAsideAndTheRestGoesOn(t *testing.T) {
 	story(t, 1, func(w *world) {
 		now := time.Now()

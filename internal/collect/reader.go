@@ -335,6 +335,7 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		return now, fmt.Errorf("feed %s: %w", r.feed, err)
 	}
 	r.c.notify(Event{Feed: r.feed, What: "failed", Err: err})
+	r.c.board.failed(r, r.tenant.Load().App, err)
 	if run != nil && run.purpose != readTail {
 		return r.sideFailed(run, err), nil
 	}
@@ -355,7 +356,6 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		}
 	}
 	if kind == drover.Denied {
-		r.c.board.denied(r, r.tenant.Load().App, err)
 		r.park(ctx, err)
 	}
 	r.nextAt = now.Add(wait)
