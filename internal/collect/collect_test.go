@@ -317,6 +317,69 @@ func TestAStretchThatCannotBeReadBecomesAGapAndTheTailGoesOn(t *testing.T) {
 	proof.Ran(t, "P26", "lost 0; the gap was narrowed to at most 2 s, and closed")
 }
 
+func TestASweepGoesOnBehindWhatCannotBeReadAgain(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		var healed atomic.Bool
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if s.Contains(bad) && time.Since(now) > 80*time.Minute && !healed.Load() {
+				return transient()
+			}
+			return nil
+		}
+		for n := range 20 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		for i, late := range []time.Duration{20 * time.Minute, 90 * time.Minute, 30 * time.Hour, 60 * time.Hour} {
+			w.api.add(tenantID(0), row{id: fmt.Sprint("late", i), changed: now.Add(35 * time.Minute), visible: now.Add(35*time.Minute + late)})
+		}
+		w.every = 10 * time.Minute
+		w.begin()
+		w.pass(5 * 24 * time.Hour)
+		if got := w.ledgered(0); len(got) != 24 {
+			t.Errorf("%d of 24 revisions while the place is bad: %v", len(got), got)
+		}
+		if gaps := w.state(0).Gaps; len(gaps) != 1 || !gaps[0].Span.Contains(bad) || gaps[0].Span.To.Sub(gaps[0].Span.From) > 2*time.Second {
+			t.Errorf("open gaps: %v, want one narrow one around %s", gaps, bad)
+		}
+		healed.Store(true)
+		w.pass(24 * time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 0 {
+			t.Errorf("still open when it could be read again: %v", gaps)
+		}
+	})
+}
+
+func TestAPlaceThatIsThrottledForEverHoldsNobody(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		early, until := 0, time.Time{}
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if time.Now().Before(until) {
+				early++
+			}
+			if s.Contains(bad) && time.Since(now) > 31*time.Minute {
+				until = time.Now().Add(5 * time.Minute)
+				return &drover.Error{Op: "read", Kind: drover.Throttled, Wait: 5 * time.Minute, Err: errors.New("503")}
+			}
+			return nil
+		}
+		for n := range 180 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.begin()
+		w.pass(6 * time.Hour)
+		if got := w.ledgered(0); !slices.Contains(got, "a179/0") {
+			t.Errorf("the tail is held: %d revisions", len(got))
+		}
+		if early > 0 {
+			t.Errorf("%d requests before the time", early)
+		}
+	})
+}
+
 func TestAnOutageIsNoGapAndLosesNothing(t *testing.T) {
 	story(t, 1, func(w *world) {
 		now := time.Now()

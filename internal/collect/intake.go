@@ -62,6 +62,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	}
 	update, open := r.splits()
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
+	c.Open = append(c.Open, r.leave...)
 	if r.parked != "" {
 		freed := ""
 		c.Parked = &freed
@@ -91,6 +92,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 		for _, g := range done.Gaps {
 			r.kept(g)
 		}
+		r.leave = nil
 		if c.Whole.Known() {
 			r.unstored.Store(int64(drover.NoInstant))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,12 @@ type reader struct {
 	server  clock
 	tail    *run
 	side    *run
-	nextAt  time.Time   // when the tail is due
-	sweepAt []time.Time // when each sweep is due
-	fails   int         // failures of the tail in a row
-	failed  time.Time   // the first of them
+	nextAt  time.Time    // when the tail is due
+	sweepAt []time.Time  // when each sweep is due
+	swept   []int        // failures of each sweep in a row
+	leave   []drover.Gap // what sweeps could not read, to be opened with the next commit
+	fails   int          // failures of the tail in a row
+	failed  time.Time    // the first of them
 	confirm []drover.Span
 }
 
@@ -83,6 +86,7 @@ type run struct {
 	// read covered it.
 	lateBelow drover.Instant
 	sweep     int
+	rest      []drover.Span  // of a sweep, behind this span
 	gap       int64          // ID of the gap that is read
 	at        drover.Instant // how far it has come
 	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
@@ -175,6 +179,7 @@ func (r *reader) take(ctx context.Context) error {
 	for _, s := range r.c.opt.Sweeps {
 		r.sweepAt = append(r.sweepAt, now.Add(r.c.random(s.Every)))
 	}
+	r.swept, r.leave = make([]int, len(r.sweepAt)), nil
 	return nil
 }
 
@@ -210,13 +215,13 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 // openSide begins the most urgent read beside the tail, or nothing. Nothing is
 // read beside a tail that has never been read whole, or that is failing.
 func (r *reader) openSide() *run {
-	now := r.server.now()
+	now := r.now()
 	if !r.whole.Known() || !now.Known() || r.fails > 0 {
 		return nil
 	}
 	t := *r.tenant.Load()
 	begin := func(p purpose, span drover.Span) *run {
-		return &run{purpose: p, span: span, pass: r.source.Read(t, span), lateBelow: r.through}
+		return &run{purpose: p, span: span, at: span.From, pass: r.source.Read(t, span), lateBelow: r.through}
 	}
 	if n := len(r.confirm); n > 0 {
 		span := r.confirm[n-1]
@@ -241,13 +246,45 @@ func (r *reader) openSide() *run {
 		}
 		r.sweepAt[i] = time.Now().Add(s.Every)
 		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
-		if span.From < span.To {
-			run := begin(readSweep, span)
-			run.sweep = i
+		if parts := r.besideGaps(span); len(parts) > 0 {
+			run := begin(readSweep, parts[0])
+			run.sweep, run.rest = i, parts[1:]
 			return run
 		}
 	}
 	return nil
+}
+
+// besideGaps is what of a span lies in no open gap: a sweep does not stop where
+// a gap is tried anyway.
+func (r *reader) besideGaps(span drover.Span) []drover.Span {
+	parts := []drover.Span{span}
+	for _, g := range r.gaps {
+		if g.Provider != "" {
+			continue
+		}
+		var beside []drover.Span
+		for _, p := range parts {
+			if g.Span.From >= p.To || !g.Span.Open() && g.Span.To <= p.From {
+				beside = append(beside, p)
+				continue
+			}
+			beside = append(beside, drover.Span{From: p.From, To: g.Span.From})
+			if !g.Span.Open() {
+				beside = append(beside, drover.Span{From: g.Span.To, To: p.To})
+			}
+		}
+		parts = beside
+	}
+	return slices.DeleteFunc(parts, func(p drover.Span) bool { return p.From >= p.To })
+}
+
+// now is the server's time, or without it as much of it as has been read.
+func (r *reader) now() drover.Instant {
+	if now := r.server.now(); now.Known() {
+		return now
+	}
+	return r.through
 }
 
 // nextDue is when the feed next has something to do.
@@ -307,12 +344,28 @@ func (r *reader) finish(run *run, page drover.Page) {
 	if run.purpose != readTail {
 		r.side = nil
 		r.known.endSide()
+		if run.purpose == readSweep {
+			r.goOnSweeping(run)
+		}
 		return
 	}
 	r.tail = nil
 	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
 	r.known.caughtUp()
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
+}
+
+// goOnSweeping begins the next part of a sweep.
+func (r *reader) goOnSweeping(done *run) {
+	if len(done.rest) == 0 {
+		r.swept[done.sweep] = 0
+		return
+	}
+	next := *done
+	next.span, next.rest, next.at = done.rest[0], done.rest[1:], done.rest[0].From
+	next.pass = r.source.Read(*r.tenant.Load(), next.span)
+	next.pages, next.rows, next.skipped = 0, 0, false
+	r.side = &next
 }
 
 // failure decides what follows an error: how long the feed waits, and whether
@@ -346,8 +399,14 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 	kind, wait := drover.KindOf(err), r.c.pause(err, r.fails)
 	r.log(err, wait)
 	if run != nil {
-		if kind == drover.Transient && run.skip == nil && (r.fails >= skipAfter || now.Sub(r.failed) >= skipTime) && r.leaveBehind(err) {
+		long := now.Sub(r.failed) >= skipTime
+		switch {
+		case run.skip != nil:
+		case kind == drover.Transient && (r.fails >= skipAfter || long) && r.leaveBehind(err):
 			return now, nil // if reading behind this place works at once, it is the place that is bad
+		case kind == drover.Throttled && long && r.leaveBehind(err):
+			r.nextAt = now.Add(wait) // told to wait for ever, it may be the place as well
+			return r.nextAt, nil
 		}
 		// A pass survives passing errors; after others, and when it was to
 		// leave a place behind, the next turn begins a new one at the cursor.
