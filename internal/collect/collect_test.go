@@ -33,6 +33,9 @@ type api struct {
 	asked   map[drover.TenantID][]time.Time
 	spans   []drover.Span
 	page    int
+	again   int  // rows of a later page that come again
+	noDate  bool // answers do not tell the time
+	absent  []string
 }
 
 type row struct {
@@ -112,6 +115,19 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 		out.Done, out.Through = true, drover.InstantOf(now)
 		if !p.span.Open() {
 			out.Through = p.span.To
+		}
+	}
+	out.Absent = p.a.absent
+	if p.at > n {
+		out.Again = p.a.again
+	}
+	if p.a.noDate {
+		out.Server = drover.NoInstant
+		if out.Done && p.span.Open() {
+			out.Through = p.span.From
+			if len(p.got) > 0 {
+				out.Through = p.got[len(p.got)-1].Changed
+			}
 		}
 	}
 	if p.a.skipped != nil {
@@ -590,6 +606,54 @@ func TestAnAnswerOfForeignRowsOnlyParksTheFeed(t *testing.T) {
 		w.pass(5 * time.Minute)
 		if w.state(0).Parked == "" || len(w.ledgered(0)) != 0 {
 			t.Errorf("parked %q, ledgered %v", w.state(0).Parked, w.ledgered(0))
+		}
+	})
+}
+
+func TestAForeignRowAloneBehindRowsThatComeAgainParksNobody(t *testing.T) {
+	for again, parked := range map[int]bool{0: true, 1: false} {
+		story(t, 1, func(w *world) {
+			now := time.Now()
+			mine, theirs, behind := at("mine", now), at("theirs", now.Add(time.Second)), at("behind", now.Add(2*time.Second))
+			mine.tenant, theirs.tenant, behind.tenant = string(tenantID(0)), string(tenantID(9)), string(tenantID(0))
+			w.api.page, w.api.again = 1, again
+			w.api.add(tenantID(0), mine, theirs, behind)
+			w.begin()
+			w.pass(5 * time.Minute)
+			if got := w.state(0).Parked != ""; got != parked {
+				t.Errorf("%d rows come again: parked %v", again, got)
+			}
+			if got := w.ledgered(0); slices.Contains(got, "behind/0") == parked {
+				t.Errorf("%d rows come again: ledgered %v", again, got)
+			}
+		})
+	}
+}
+
+func TestWithoutAServersClockSweepsGoByWhatHasBeenRead(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.api.noDate = true
+		now := time.Now()
+		for n := range 180 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.api.add(tenantID(0), row{id: "late", changed: now.Add(10 * time.Minute), visible: now.Add(50 * time.Minute)})
+		w.begin()
+		w.pass(3 * time.Hour)
+		if got := w.ledgered(0); !slices.Contains(got, "late/0") {
+			t.Errorf("%d rows, and not the late one", len(got))
+		}
+	})
+}
+
+func TestAProductThatIsNotLicensedIsToldOnceAndHoldsNothing(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.api.absent = []string{"Microsoft/MCAS"}
+		w.api.add(tenantID(0), at("a", time.Now()))
+		w.begin()
+		w.pass(3 * time.Hour)
+		if n, gaps := w.count("absent"), w.state(0).Gaps; n != 1 || len(gaps) > 0 || len(w.ledgered(0)) != 1 {
+			t.Errorf("told %d times, gaps %v", n, gaps)
 		}
 	})
 }

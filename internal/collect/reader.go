@@ -22,6 +22,7 @@ type reader struct {
 	// unstored is when the feed was last read whole, if the ledger does not
 	// know yet: an empty read writes nothing.
 	unstored atomic.Int64
+	skew     atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
 
 	// Of the queue, guarded by its lock.
 	due     time.Time
@@ -65,6 +66,32 @@ func (k *clock) now() drover.Instant {
 		return drover.NoInstant
 	}
 	return k.said.Add(time.Since(k.at))
+}
+
+// maxSkew is how far clocks may differ before it is said (reference faults
+// P13). Nothing is read by our own clock, but certificates and tokens are
+// judged by it.
+const maxSkew = 2 * time.Minute
+
+// hear takes note of what the server's clock says, and tells when it begins to
+// differ much from ours.
+func (r *reader) hear(date drover.Instant) {
+	if !date.Known() {
+		return
+	}
+	r.server.set(date)
+	// A Date is cut to the second, so half a second is missing on average.
+	d, before := date.Time().Sub(time.Now())+time.Second/2, r.skew.Load()
+	r.skew.Store(&d)
+	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
+	case far && !was:
+		if !r.c.skewed.Swap(true) { // once for all feeds
+			r.c.log.Warn("this machine's clock and the API's differ", "feed", r.feed, "api_is_ahead_by", d.Round(time.Second))
+		}
+		r.c.notify(Event{Feed: r.feed, What: "skew", N: 1, Skew: d})
+	case was && !far:
+		r.c.skewed.Store(false)
+	}
 }
 
 // purpose says why a span is read.
@@ -317,7 +344,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 		if err != nil {
 			return err
 		}
-		r.server.set(page.Server)
+		r.hear(page.Server)
 		r.c.board.succeeded(r, r.tenant.Load().App)
 		if err := r.book(ctx, run, page); err != nil {
 			return err

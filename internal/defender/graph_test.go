@@ -230,3 +230,26 @@ func TestAnotherBadRequestIsNotTakenForATopTooBig(t *testing.T) {
 		t.Errorf("%d requests, errors %v", len(a.requests), got.errs)
 	}
 }
+
+func TestRowsThatComeAgainAreCountedAndLeftOut(t *testing.T) {
+	for name, set := range map[string]func(*api){"by keyset": func(*api) {}, "in windows": func(a *api) { a.order = "shuffled" }, "through a run": func(a *api) { a.clamp = 3 }} {
+		a := newAPI(append(entries("a", 4, t0, 0), entries("b", 4, t0.Add(time.Second), time.Second)...)...)
+		set(a)
+		p := graph(a, 5).Read(tenant(), open)
+		for n, rows := 0, 0; ; n++ {
+			page, err := p.Next(t.Context())
+			if err != nil || n > 100 {
+				t.Fatal(name, n, err)
+			}
+			if page.Again < 0 || n == 0 && page.Again > 0 {
+				t.Errorf("%s: page %d says that %d rows come again", name, n, page.Again)
+			}
+			if n > 0 && rows > 0 && rows < 8 && len(page.Rows) > 0 && page.Again == 0 && name == "by keyset" {
+				t.Errorf("%s: page %d has none of those before", name, n)
+			}
+			if rows += len(page.Rows); page.Done {
+				break
+			}
+		}
+	}
+}
