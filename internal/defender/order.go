@@ -2,7 +2,6 @@ package defender
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"drover"
@@ -93,7 +92,7 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 	res, page, _, err := p.fetch(ctx, q)
 	p.clock, p.shrink = heard, shrink // the answer that counts is the one that is doubted
 	switch {
-	case err != nil && res != nil && res.Status == http.StatusBadRequest:
+	case err != nil && res != nil && declines(res):
 		return notTold, nil
 	case err != nil:
 		return 0, err
