@@ -37,6 +37,9 @@ type Pass interface {
 // Page is one answer, or the part of one that could be used.
 type Page struct {
 	Rows []Row
+	// Again counts rows of the answer that this pass had returned before and
+	// left out here.
+	Again int
 	// Through: every row of the span with a change time below it that the
 	// API showed has been returned by this pass. It never goes back within a
 	// pass. NoInstant: nothing is known yet.

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"drover"
@@ -76,9 +77,10 @@ type Options struct {
 // Event is one thing that happened to a feed.
 type Event struct {
 	Feed drover.Feed
-	What string // read, commit, late, foreign, unstable, gap_opened, gap_closed, failed, parked, freed, incident, incident_over
+	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, failed, parked, freed, incident, incident_over
 	N    int
 	Late time.Duration // for late: how late the row was
+	Skew time.Duration // for skew: how far the server's clock is ahead of ours
 	Err  error
 }
 
@@ -89,6 +91,7 @@ type Collector struct {
 	log     *slog.Logger
 	queue   *queue
 	board   *board
+	skewed  atomic.Bool // it has been said that clocks differ
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -276,6 +279,20 @@ func (c *Collector) Whole() map[drover.Feed]drover.Instant {
 		}
 	}
 	return whole
+}
+
+// Skew returns how far the APIs' clocks are ahead of ours, by the last answer
+// of each feed that told the time. Their Date counts whole seconds.
+func (c *Collector) Skew() map[drover.Feed]time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	skew := make(map[drover.Feed]time.Duration)
+	for f, r := range c.readers {
+		if d := r.skew.Load(); d != nil {
+			skew[f] = *d
+		}
+	}
+	return skew
 }
 
 // random returns a duration in [0, d).

@@ -33,6 +33,9 @@ type api struct {
 	asked   map[drover.TenantID][]time.Time
 	spans   []drover.Span
 	page    int
+	again   int  // rows of a later page that come again
+	noDate  bool // answers do not tell the time
+	absent  []string
 }
 
 type row struct {
@@ -112,6 +115,19 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 		out.Done, out.Through = true, drover.InstantOf(now)
 		if !p.span.Open() {
 			out.Through = p.span.To
+		}
+	}
+	out.Absent = p.a.absent
+	if p.at > n {
+		out.Again = p.a.again
+	}
+	if p.a.noDate {
+		out.Server = drover.NoInstant
+		if out.Done && p.span.Open() {
+			out.Through = p.span.From
+			if len(p.got) > 0 {
+				out.Through = p.got[len(p.got)-1].Changed
+			}
 		}
 	}
 	if p.a.skipped != nil {
@@ -317,6 +333,69 @@ func TestAStretchThatCannotBeReadBecomesAGapAndTheTailGoesOn(t *testing.T) {
 	proof.Ran(t, "P26", "lost 0; the gap was narrowed to at most 2 s, and closed")
 }
 
+func TestASweepGoesOnBehindWhatCannotBeReadAgain(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		var healed atomic.Bool
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if s.Contains(bad) && time.Since(now) > 80*time.Minute && !healed.Load() {
+				return transient()
+			}
+			return nil
+		}
+		for n := range 20 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		for i, late := range []time.Duration{20 * time.Minute, 90 * time.Minute, 30 * time.Hour, 60 * time.Hour} {
+			w.api.add(tenantID(0), row{id: fmt.Sprint("late", i), changed: now.Add(35 * time.Minute), visible: now.Add(35*time.Minute + late)})
+		}
+		w.every = 10 * time.Minute
+		w.begin()
+		w.pass(5 * 24 * time.Hour)
+		if got := w.ledgered(0); len(got) != 24 {
+			t.Errorf("%d of 24 revisions while the place is bad: %v", len(got), got)
+		}
+		if gaps := w.state(0).Gaps; len(gaps) != 1 || !gaps[0].Span.Contains(bad) || gaps[0].Span.To.Sub(gaps[0].Span.From) > 2*time.Second {
+			t.Errorf("open gaps: %v, want one narrow one around %s", gaps, bad)
+		}
+		healed.Store(true)
+		w.pass(24 * time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 0 {
+			t.Errorf("still open when it could be read again: %v", gaps)
+		}
+	})
+}
+
+func TestAPlaceThatIsThrottledForEverHoldsNobody(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		early, until := 0, time.Time{}
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if time.Now().Before(until) {
+				early++
+			}
+			if s.Contains(bad) && time.Since(now) > 31*time.Minute {
+				until = time.Now().Add(5 * time.Minute)
+				return &drover.Error{Op: "read", Kind: drover.Throttled, Wait: 5 * time.Minute, Err: errors.New("503")}
+			}
+			return nil
+		}
+		for n := range 180 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.begin()
+		w.pass(6 * time.Hour)
+		if got := w.ledgered(0); !slices.Contains(got, "a179/0") {
+			t.Errorf("the tail is held: %d revisions", len(got))
+		}
+		if early > 0 {
+			t.Errorf("%d requests before the time", early)
+		}
+	})
+}
+
 func TestAnOutageIsNoGapAndLosesNothing(t *testing.T) {
 	story(t, 1, func(w *world) {
 		now := time.Now()
@@ -436,6 +515,67 @@ func TestADeniedAppIsOneIncidentWithOneProbe(t *testing.T) {
 	})
 }
 
+func TestATenantsOwnTroubleDoesNotHoldTheOthersOfItsApp(t *testing.T) {
+	denied := &drover.Error{Op: "read", Kind: drover.Denied, Err: errors.New("403")}
+	t.Run("when it is the one that asks for all", func(t *testing.T) {
+		story(t, 30, func(w *world) {
+			now := time.Now()
+			var stuck atomic.Pointer[drover.TenantID]
+			w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+				if s := stuck.Load(); time.Since(now) > 10*time.Minute && (s == nil || *s == id) {
+					return denied
+				}
+				return nil
+			}
+			w.begin()
+			w.pass(3 * time.Hour)
+			if n := w.count("incident"); n == 0 {
+				t.Fatal("no incident")
+			}
+			// Whoever asked last stays denied when the others are not any more.
+			var last drover.TenantID
+			w.api.mu.Lock()
+			for id, times := range w.api.asked {
+				if last == "" || times[len(times)-1].After(w.api.asked[last][len(w.api.asked[last])-1]) {
+					last = id
+				}
+			}
+			w.api.mu.Unlock()
+			stuck.Store(&last)
+			w.pass(3 * time.Hour)
+			held := 0
+			for n := range 30 {
+				if tenantID(n) != last && w.state(n).Parked != "" {
+					held++
+				}
+			}
+			if held > 0 {
+				t.Errorf("%d of 29 tenants are held by the trouble of one", held)
+			}
+		})
+	})
+	t.Run("when it is one of many, and most are well", func(t *testing.T) {
+		story(t, 60, func(w *world) {
+			w.api.fail = func(id drover.TenantID, _ drover.Span) error {
+				if id < tenantID(12) {
+					return denied
+				}
+				return nil
+			}
+			w.begin()
+			w.pass(time.Hour)
+			if n := w.count("incident"); n > 0 {
+				t.Errorf("%d incidents of an app that works", n)
+			}
+			for n := 12; n < 60; n++ {
+				if times := w.api.times(n); times < 55 {
+					t.Errorf("tenant %d was read %d times in an hour", n, times)
+				}
+			}
+		})
+	})
+}
+
 func TestAForeignRowIsSetAsideAndTheRestGoesOn(t *testing.T) {
 	story(t, 1, func(w *world) {
 		now := time.Now()
@@ -466,6 +606,54 @@ func TestAnAnswerOfForeignRowsOnlyParksTheFeed(t *testing.T) {
 		w.pass(5 * time.Minute)
 		if w.state(0).Parked == "" || len(w.ledgered(0)) != 0 {
 			t.Errorf("parked %q, ledgered %v", w.state(0).Parked, w.ledgered(0))
+		}
+	})
+}
+
+func TestAForeignRowAloneBehindRowsThatComeAgainParksNobody(t *testing.T) {
+	for again, parked := range map[int]bool{0: true, 1: false} {
+		story(t, 1, func(w *world) {
+			now := time.Now()
+			mine, theirs, behind := at("mine", now), at("theirs", now.Add(time.Second)), at("behind", now.Add(2*time.Second))
+			mine.tenant, theirs.tenant, behind.tenant = string(tenantID(0)), string(tenantID(9)), string(tenantID(0))
+			w.api.page, w.api.again = 1, again
+			w.api.add(tenantID(0), mine, theirs, behind)
+			w.begin()
+			w.pass(5 * time.Minute)
+			if got := w.state(0).Parked != ""; got != parked {
+				t.Errorf("%d rows come again: parked %v", again, got)
+			}
+			if got := w.ledgered(0); slices.Contains(got, "behind/0") == parked {
+				t.Errorf("%d rows come again: ledgered %v", again, got)
+			}
+		})
+	}
+}
+
+func TestWithoutAServersClockSweepsGoByWhatHasBeenRead(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.api.noDate = true
+		now := time.Now()
+		for n := range 180 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.api.add(tenantID(0), row{id: "late", changed: now.Add(10 * time.Minute), visible: now.Add(50 * time.Minute)})
+		w.begin()
+		w.pass(3 * time.Hour)
+		if got := w.ledgered(0); !slices.Contains(got, "late/0") {
+			t.Errorf("%d rows, and not the late one", len(got))
+		}
+	})
+}
+
+func TestAProductThatIsNotLicensedIsToldOnceAndHoldsNothing(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.api.absent = []string{"Microsoft/MCAS"}
+		w.api.add(tenantID(0), at("a", time.Now()))
+		w.begin()
+		w.pass(3 * time.Hour)
+		if n, gaps := w.count("absent"), w.state(0).Gaps; n != 1 || len(gaps) > 0 || len(w.ledgered(0)) != 1 {
+			t.Errorf("told %d times, gaps %v", n, gaps)
 		}
 	})
 }

@@ -62,7 +62,7 @@ func (r *reader) beyondRetention(from drover.Instant) *drover.Gap {
 // dueGap returns the gap to try next.
 func (r *reader) dueGap() *gap {
 	var best *gap
-	now, server := time.Now(), r.server.now()
+	now, server := time.Now(), r.now()
 	for i := range r.gaps {
 		g := &r.gaps[i]
 		g.lost = g.Cause == retentionCause || !g.Span.Open() && g.Span.To <= server.Add(-r.source.Retention())
@@ -156,9 +156,26 @@ func (r *reader) sideFailed(run *run, err error) time.Time {
 			g.due = now.Add(wait)
 		}
 	case readSweep:
-		r.sweepAt[run.sweep] = now.Add(max(wait, r.c.opt.Sweeps[run.sweep].Every/10))
+		r.sweepAt[run.sweep] = now.Add(max(wait, min(r.c.opt.Sweeps[run.sweep].Every/10, skipTime/skipAfter)))
+		if drover.KindOf(err) != drover.Transient {
+			break
+		}
+		if r.swept[run.sweep]++; r.swept[run.sweep] >= skipAfter {
+			r.swept[run.sweep] = 0
+			r.leaveUnswept(drover.Span{From: run.at, To: run.span.To}, err)
+		}
 	}
 	return maxTime(now.Add(wait), r.nextDue())
+}
+
+// leaveUnswept makes a gap of what a sweep could not read. It is halved until
+// what is bad is narrow, and the next sweep goes round it. If a gap lies there
+// already, the next sweep goes round that one.
+func (r *reader) leaveUnswept(span drover.Span, cause error) {
+	if len(r.leave) > 0 || !slices.Equal(r.besideGaps(span), []drover.Span{span}) {
+		return
+	}
+	r.leave = append(r.leave, drover.Gap{Feed: r.feed, Span: span, Cause: "could not be read again: " + cause.Error(), State: drover.GapOpen})
 }
 
 // splits returns what must be written to halve the gaps that were found to be

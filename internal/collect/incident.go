@@ -9,60 +9,88 @@ import (
 )
 
 // board sees denials of all feeds of an app together. When the app itself is
-// denied, or many tenants are within a minute, that is one incident: one feed
-// probes, the others wait, and its first success frees all (design §5).
+// denied, or many tenants are within a minute and none is accepted, that is one
+// incident: one feed at a time probes, the others wait, and the first success
+// frees all (design §5). The feeds probe in turn, so that a tenant with trouble
+// of its own holds nobody.
 type board struct {
 	c    *Collector
 	mu   sync.Mutex
 	apps map[string]*appState
 }
 
-// manyTenants denied within manyWindow are one incident of the app.
+// manyTenants denied within manyWindow are one incident of the app, if no
+// tenant was accepted for as long, nor for a whole interval: trouble of their
+// own, each has for itself.
 const (
 	manyTenants = 10
 	manyWindow  = time.Minute
 )
 
 type appState struct {
-	denied map[drover.TenantID]time.Time
-	open   bool
-	prober *reader // the one feed that probes while open
-	held   map[*reader]struct{}
-	why    error
+	denied   map[drover.TenantID]time.Time
+	accepted time.Time // when a feed of the app was last read
+	open     bool
+	wide     bool      // the app itself is denied: a token of before proves nothing
+	prober   *reader   // the one feed that asks, if one does now
+	next     time.Time // when the next one may
+	probes   int
+	held     map[*reader]struct{}
+}
+
+func (b *board) app(name string) *appState {
+	s := b.apps[name]
+	if s == nil {
+		s = &appState{denied: make(map[drover.TenantID]time.Time), held: make(map[*reader]struct{})}
+		b.apps[name] = s
+	}
+	return s
 }
 
 func newBoard(c *Collector) *board { return &board{c: c, apps: make(map[string]*appState)} }
 
-// denied books a denial; from then on hold answers for r.
-func (b *board) denied(r *reader, app string, err error) {
+// failed books that a feed could not be read; from then on hold answers for it.
+func (b *board) failed(r *reader, app string, err error) {
 	var e *drover.Error
 	wide := errors.As(err, &e) && e.App
+	denied := drover.KindOf(err) == drover.Denied
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.apps[app]
-	if s == nil {
-		s = &appState{denied: make(map[drover.TenantID]time.Time), held: make(map[*reader]struct{})}
-		b.apps[app] = s
+	s, now := b.app(app), time.Now()
+	if s.open {
+		if s.prober == r {
+			if denied {
+				s.probes++
+			}
+			s.pass(b.c, now)
+		}
+		return
 	}
-	now := time.Now()
+	if !denied {
+		return
+	}
 	s.denied[r.feed.Tenant] = now
 	for t, at := range s.denied {
 		if now.Sub(at) > manyWindow {
 			delete(s.denied, t)
 		}
 	}
-	if !s.open {
-		if !wide && len(s.denied) < manyTenants {
-			return
-		}
-		s.open, s.prober, s.why = true, r, err
-		b.c.log.Error("every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", drover.HintOf(err), "err", err)
-		b.c.notify(Event{Feed: r.feed, What: "incident", N: len(s.denied), Err: err})
+	if !wide && (len(s.denied) < manyTenants || now.Sub(s.accepted) <= max(manyWindow, b.c.opt.Interval)) {
+		return
 	}
+	s.open, s.wide, s.probes = true, wide, 1
+	s.pass(b.c, now)
+	b.c.log.Error("every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", drover.HintOf(err), "err", err)
+	b.c.notify(Event{Feed: r.feed, What: "incident", N: len(s.denied), Err: err})
 }
 
-// hold reports whether r must not ask now because its app has an incident and
-// another feed probes.
+// pass leaves the next probe to whoever asks first when it is due.
+func (s *appState) pass(c *Collector, now time.Time) {
+	p := double(firstProbe, lastProbe, s.probes-1)
+	s.prober, s.next = nil, now.Add(p+c.random(p/10))
+}
+
+// hold reports whether r must not ask now because its app has an incident.
 func (b *board) hold(r *reader, app string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,30 +98,31 @@ func (b *board) hold(r *reader, app string) bool {
 	if s == nil || !s.open || s.prober == r {
 		return false
 	}
-	if s.prober.gone() {
-		s.prober = r
+	if now := time.Now(); s.prober == nil && !now.Before(s.next) || s.prober != nil && s.prober.gone() {
+		s.prober, r.nextAt = r, now
 		return false
 	}
 	s.held[r] = struct{}{}
 	return true
 }
 
-// succeeded books an answer that was not a denial; it ends an incident.
+// succeeded books that a feed was read, which ends an incident.
 func (b *board) succeeded(r *reader, app string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.apps[app]
-	if s == nil {
+	s, now := b.app(app), time.Now()
+	if s.open && s.wide && s.prober != r {
 		return
 	}
+	s.accepted = now
 	delete(s.denied, r.feed.Tenant)
 	if !s.open {
 		return
 	}
-	s.open, s.prober, s.why = false, nil, nil
+	s.open, s.prober = false, nil
 	clear(s.denied)
 	// Freed feeds come back spread out, twenty a second.
-	now, n := time.Now(), time.Duration(len(s.held))
+	n := time.Duration(len(s.held))
 	for h := range s.held {
 		b.c.queue.hasten(h, now.Add(b.c.random(n*50*time.Millisecond)))
 	}

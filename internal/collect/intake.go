@@ -23,7 +23,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	if err != nil {
 		return err
 	}
-	if foreign > 0 && foreign == len(page.Rows) {
+	if foreign > 0 && foreign == len(page.Rows)+page.Again {
 		if _, err := r.c.opt.Store.Commit(ctx, ledger.Commit{Feed: r.feed, Epoch: r.epoch, Whole: drover.NoInstant, Aside: c.Aside}); err != nil {
 			return err
 		}
@@ -62,6 +62,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	}
 	update, open := r.splits()
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
+	c.Open = append(c.Open, r.leave...)
 	if r.parked != "" {
 		freed := ""
 		c.Parked = &freed
@@ -70,6 +71,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 		return err
 	}
 	r.notifyBooked(run, &c)
+	r.sayAbsent(page.Absent)
 	return nil
 }
 
@@ -91,6 +93,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 		for _, g := range done.Gaps {
 			r.kept(g)
 		}
+		r.leave = nil
 		if c.Whole.Known() {
 			r.unstored.Store(int64(drover.NoInstant))
 		}
@@ -130,6 +133,19 @@ func (r *reader) notifyBooked(run *run, c *ledger.Commit) {
 	if fresh > 0 {
 		r.c.log.Error("rows of another tenant were set aside", "feed", r.feed, "rows", fresh, "hint", "see: drover status")
 		r.c.notify(Event{Feed: r.feed, What: "foreign", N: fresh})
+	}
+}
+
+// sayAbsent tells once which products a tenant does not have: coverage, not a
+// gap.
+func (r *reader) sayAbsent(products []string) {
+	for _, p := range products {
+		if r.known.absent[p] || len(r.known.absent) >= maxPending {
+			continue
+		}
+		r.known.absent[p] = true
+		r.c.log.Info("a product is not licensed or not granted: its alerts are not covered", "feed", r.feed, "product", p)
+		r.c.notify(Event{Feed: r.feed, What: "absent", N: 1})
 	}
 }
 

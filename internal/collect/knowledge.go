@@ -27,8 +27,10 @@ type knowledge struct {
 	// aside lists rows that this reader has set aside already: they are read
 	// again with every overlap, and a repeat writes nothing.
 	aside map[drover.Hash]bool
-	read  uint64  // counts passes, to tell one read from the next
-	split []int64 // gaps to halve with the next commit
+	// absent lists products that are not licensed, to say so once.
+	absent map[string]bool
+	read   uint64  // counts passes, to tell one read from the next
+	split  []int64 // gaps to halve with the next commit
 }
 
 type pending struct {
@@ -44,7 +46,7 @@ const (
 )
 
 func newKnowledge(first bool) *knowledge {
-	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool), aside: make(map[drover.Hash]bool)}
+	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool), aside: make(map[drover.Hash]bool), absent: make(map[string]bool)}
 	if first {
 		k.fresh = newSeen()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ type reader struct {
 	// unstored is when the feed was last read whole, if the ledger does not
 	// know yet: an empty read writes nothing.
 	unstored atomic.Int64
+	skew     atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
 
 	// Of the queue, guarded by its lock.
 	due     time.Time
@@ -38,10 +40,12 @@ type reader struct {
 	server  clock
 	tail    *run
 	side    *run
-	nextAt  time.Time   // when the tail is due
-	sweepAt []time.Time // when each sweep is due
-	fails   int         // failures of the tail in a row
-	failed  time.Time   // the first of them
+	nextAt  time.Time    // when the tail is due
+	sweepAt []time.Time  // when each sweep is due
+	swept   []int        // failures of each sweep in a row
+	leave   []drover.Gap // what sweeps could not read, to be opened with the next commit
+	fails   int          // failures of the tail in a row
+	failed  time.Time    // the first of them
 	confirm []drover.Span
 }
 
@@ -64,6 +68,32 @@ func (k *clock) now() drover.Instant {
 	return k.said.Add(time.Since(k.at))
 }
 
+// maxSkew is how far clocks may differ before it is said (reference faults
+// P13). Nothing is read by our own clock, but certificates and tokens are
+// judged by it.
+const maxSkew = 2 * time.Minute
+
+// hear takes note of what the server's clock says, and tells when it begins to
+// differ much from ours.
+func (r *reader) hear(date drover.Instant) {
+	if !date.Known() {
+		return
+	}
+	r.server.set(date)
+	// A Date is cut to the second, so half a second is missing on average.
+	d, before := date.Time().Sub(time.Now())+time.Second/2, r.skew.Load()
+	r.skew.Store(&d)
+	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
+	case far && !was:
+		if !r.c.skewed.Swap(true) { // once for all feeds
+			r.c.log.Warn("this machine's clock and the API's differ", "feed", r.feed, "api_is_ahead_by", d.Round(time.Second))
+		}
+		r.c.notify(Event{Feed: r.feed, What: "skew", N: 1, Skew: d})
+	case was && !far:
+		r.c.skewed.Store(false)
+	}
+}
+
 // purpose says why a span is read.
 type purpose string
 
@@ -83,6 +113,7 @@ type run struct {
 	// read covered it.
 	lateBelow drover.Instant
 	sweep     int
+	rest      []drover.Span  // of a sweep, behind this span
 	gap       int64          // ID of the gap that is read
 	at        drover.Instant // how far it has come
 	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
@@ -175,6 +206,7 @@ func (r *reader) take(ctx context.Context) error {
 	for _, s := range r.c.opt.Sweeps {
 		r.sweepAt = append(r.sweepAt, now.Add(r.c.random(s.Every)))
 	}
+	r.swept, r.leave = make([]int, len(r.sweepAt)), nil
 	return nil
 }
 
@@ -210,13 +242,13 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 // openSide begins the most urgent read beside the tail, or nothing. Nothing is
 // read beside a tail that has never been read whole, or that is failing.
 func (r *reader) openSide() *run {
-	now := r.server.now()
+	now := r.now()
 	if !r.whole.Known() || !now.Known() || r.fails > 0 {
 		return nil
 	}
 	t := *r.tenant.Load()
 	begin := func(p purpose, span drover.Span) *run {
-		return &run{purpose: p, span: span, pass: r.source.Read(t, span), lateBelow: r.through}
+		return &run{purpose: p, span: span, at: span.From, pass: r.source.Read(t, span), lateBelow: r.through}
 	}
 	if n := len(r.confirm); n > 0 {
 		span := r.confirm[n-1]
@@ -241,13 +273,45 @@ func (r *reader) openSide() *run {
 		}
 		r.sweepAt[i] = time.Now().Add(s.Every)
 		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
-		if span.From < span.To {
-			run := begin(readSweep, span)
-			run.sweep = i
+		if parts := r.besideGaps(span); len(parts) > 0 {
+			run := begin(readSweep, parts[0])
+			run.sweep, run.rest = i, parts[1:]
 			return run
 		}
 	}
 	return nil
+}
+
+// besideGaps is what of a span lies in no open gap: a sweep does not stop where
+// a gap is tried anyway.
+func (r *reader) besideGaps(span drover.Span) []drover.Span {
+	parts := []drover.Span{span}
+	for _, g := range r.gaps {
+		if g.Provider != "" {
+			continue
+		}
+		var beside []drover.Span
+		for _, p := range parts {
+			if g.Span.From >= p.To || !g.Span.Open() && g.Span.To <= p.From {
+				beside = append(beside, p)
+				continue
+			}
+			beside = append(beside, drover.Span{From: p.From, To: g.Span.From})
+			if !g.Span.Open() {
+				beside = append(beside, drover.Span{From: g.Span.To, To: p.To})
+			}
+		}
+		parts = beside
+	}
+	return slices.DeleteFunc(parts, func(p drover.Span) bool { return p.From >= p.To })
+}
+
+// now is the server's time, or without it as much of it as has been read.
+func (r *reader) now() drover.Instant {
+	if now := r.server.now(); now.Known() {
+		return now
+	}
+	return r.through
 }
 
 // nextDue is when the feed next has something to do.
@@ -280,7 +344,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 		if err != nil {
 			return err
 		}
-		r.server.set(page.Server)
+		r.hear(page.Server)
 		r.c.board.succeeded(r, r.tenant.Load().App)
 		if err := r.book(ctx, run, page); err != nil {
 			return err
@@ -307,12 +371,28 @@ func (r *reader) finish(run *run, page drover.Page) {
 	if run.purpose != readTail {
 		r.side = nil
 		r.known.endSide()
+		if run.purpose == readSweep {
+			r.goOnSweeping(run)
+		}
 		return
 	}
 	r.tail = nil
 	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
 	r.known.caughtUp()
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
+}
+
+// goOnSweeping begins the next part of a sweep.
+func (r *reader) goOnSweeping(done *run) {
+	if len(done.rest) == 0 {
+		r.swept[done.sweep] = 0
+		return
+	}
+	next := *done
+	next.span, next.rest, next.at = done.rest[0], done.rest[1:], done.rest[0].From
+	next.pass = r.source.Read(*r.tenant.Load(), next.span)
+	next.pages, next.rows, next.skipped = 0, 0, false
+	r.side = &next
 }
 
 // failure decides what follows an error: how long the feed waits, and whether
@@ -335,6 +415,7 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		return now, fmt.Errorf("feed %s: %w", r.feed, err)
 	}
 	r.c.notify(Event{Feed: r.feed, What: "failed", Err: err})
+	r.c.board.failed(r, r.tenant.Load().App, err)
 	if run != nil && run.purpose != readTail {
 		return r.sideFailed(run, err), nil
 	}
@@ -345,8 +426,14 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 	kind, wait := drover.KindOf(err), r.c.pause(err, r.fails)
 	r.log(err, wait)
 	if run != nil {
-		if kind == drover.Transient && run.skip == nil && (r.fails >= skipAfter || now.Sub(r.failed) >= skipTime) && r.leaveBehind(err) {
+		long := now.Sub(r.failed) >= skipTime
+		switch {
+		case run.skip != nil:
+		case kind == drover.Transient && (r.fails >= skipAfter || long) && r.leaveBehind(err):
 			return now, nil // if reading behind this place works at once, it is the place that is bad
+		case kind == drover.Throttled && long && r.leaveBehind(err):
+			r.nextAt = now.Add(wait) // told to wait for ever, it may be the place as well
+			return r.nextAt, nil
 		}
 		// A pass survives passing errors; after others, and when it was to
 		// leave a place behind, the next turn begins a new one at the cursor.
@@ -355,7 +442,6 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		}
 	}
 	if kind == drover.Denied {
-		r.c.board.denied(r, r.tenant.Load().App, err)
 		r.park(ctx, err)
 	}
 	r.nextAt = now.Add(wait)

@@ -66,6 +66,7 @@ type api struct {
 	entries []entry
 
 	clamp     int    // rows in a page at most, 0: what was asked for
+	least     int    // rows in a page at least, whatever was asked for
 	refuseTop int    // a larger $top is 400
 	noLinks   bool   // a page never has a link
 	emptyHead bool   // the first page of an answer is empty and has a link
@@ -176,6 +177,7 @@ func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
 		fmt.Fprintf(w, `{"error":{"code":"","message":"The query specified in the URI is not valid. The limit of '%d' for Top query has been exceeded. The value from the incoming request is '%d'."}}`, a.refuseTop, top)
 		return
 	}
+	top = max(top, a.least)
 	if a.clamp > 0 {
 		top = min(top, a.clamp)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"drover"
 	"drover/internal/httpx"
+	"drover/internal/proof"
 )
 
 // once answers request n with a status and a body, and the others as usual.
@@ -31,6 +33,7 @@ func once(n int, status int, body string, header ...string) func(*api, int, http
 
 func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
 	want := entries("a", 25, t0, time.Second)
+	dealt, moves, lost := 0, 0, 0
 	for name, tt := range map[string]struct {
 		status int
 		body   string
@@ -70,6 +73,10 @@ func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
 						if tt.kind == drover.Throttled && e.Wait < 2128*time.Millisecond {
 							t.Errorf("wait %s", e.Wait)
 						}
+						dealt++
+						if page.Through > through || len(page.Rows) > 0 || page.Done {
+							moves++
+						}
 						break
 					}
 					through = page.Through
@@ -81,12 +88,17 @@ func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
 				a2 := newAPI(want...)
 				a2.answer = once(n, tt.status, tt.body, tt.header...)
 				got := read(t, graph(a2, 10), open, 100, 1)
+				lost += len(got.missing(want))
 				if lost := got.missing(want); !got.done || len(lost) > 0 {
 					t.Errorf("done %v, lost %v", got.done, lost)
 				}
 			})
 		}
 	}
+	if moves > 0 {
+		t.Errorf("%d answers moved something", moves)
+	}
+	proof.Ran(t, "P19", "cursor moves %d by %d answers that are no page; lost %d", moves, dealt, lost)
 }
 
 func TestJSONOfAnotherTypeIsStillAPage(t *testing.T) {
@@ -143,21 +155,37 @@ func TestARefusalSaysWhoMustDoWhat(t *testing.T) {
 
 func TestATokenIsRenewedOnceAndTheSameQuestionAskedAgain(t *testing.T) {
 	want := entries("a", 25, t0, time.Second)
+	lost := 0
 	for n := 1; n <= 4; n++ {
 		a := newAPI(want...)
 		a.answer = once(n, 401, `{"error":{"code":"InvalidAuthenticationToken"}}`)
-		whole(t, a, read(t, graph(a, 10), open, 100, 0), want)
+		got := read(t, graph(a, 10), open, 100, 0)
+		whole(t, a, got, want)
 		if a.requests[n-1] != a.requests[n] || a.tokens[n-1] == a.tokens[n] {
 			t.Errorf("request %d: asked %q with another token, want the same", n, a.requests[n])
 		}
+		lost += len(got.missing(want))
 	}
+	most := 0
+	for _, body := range []string{"", `{"error":{"code":"","message":"No Tvm license"}}`} {
+		most = max(most, tokensInAnHour(t, body))
+	}
+	if most > 3 {
+		t.Errorf("%d tokens in an hour of 401", most)
+	}
+	proof.Ran(t, "P32", "lost %d with a 401 between two pages, the same question asked again; token calls in an hour of 401s, one without a licence too: %d", lost, most)
 }
 
-func TestATokenRefusedForEverCostsFewTokens(t *testing.T) {
+// tokensInAnHour counts the tokens that are asked for while every answer is 401
+// and a probe is made every minute.
+func tokensInAnHour(t *testing.T, body string) int {
 	a := newAPI()
-	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
+	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(401)
+		fmt.Fprint(w, body)
+		return true
+	}
 	o := options(a)
-	p := o.Tokens.(*purse)
 	s := NewGraphAlerts(o)
 	for range 60 {
 		if got := read(t, s, open, 1, 0); drover.KindOf(got.errs[0]) != drover.Denied {
@@ -165,10 +193,16 @@ func TestATokenRefusedForEverCostsFewTokens(t *testing.T) {
 		}
 		a.now = a.now.Add(time.Minute)
 	}
-	if p.renewed > 3 {
-		t.Errorf("%d tokens in an hour", p.renewed)
+	return 1 + o.Tokens.(*purse).renewed // the first one, and those in its place
+}
+
+func TestATokenThatIsAcceptedAgainHealsTheFeed(t *testing.T) {
+	a := newAPI()
+	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
+	s := graph(a, 10)
+	if got := read(t, s, open, 1, 0); drover.KindOf(got.errs[0]) != drover.Denied {
+		t.Fatal(got.errs)
 	}
-	a.answer = nil
 	a.answer = once(len(a.requests)+1, 401, "")
 	a.now = a.now.Add(time.Hour)
 	if got := read(t, s, open, 10, 0); !got.done {
@@ -284,7 +318,10 @@ var hostile = []string{
 
 func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 	want := entries("t", 30, t0, 0)
-	foreign := 0
+	if len(hostile) < 60 {
+		t.Fatalf("%d spellings", len(hostile))
+	}
+	foreign, followed := 0, 0 // bytes of tokens that would leave; links that were taken
 	for _, link := range hostile {
 		a := newAPI(want...)
 		a.rename = func(string) string { return link }
@@ -294,7 +331,7 @@ func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 		o.HTTP = func(drover.Tenant) (Doer, error) {
 			return guard{direct{a}, func(r httpx.Request) {
 				if !strings.HasPrefix(r.URL, base+graphPath+"?") || r.Origin != base+graphPath {
-					foreign++
+					foreign += len(r.Bearer.Reveal())
 					t.Errorf("%q: a token goes to %q", link, r.URL)
 				}
 			}}, nil
@@ -310,6 +347,7 @@ func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 			got.through, got.done = page.Through, got.done || page.Done
 		}
 		if len(got.errs) == 0 || got.done {
+			followed++
 			t.Errorf("%q was taken for a link", link)
 			continue
 		}
@@ -321,7 +359,39 @@ func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 			t.Errorf("%q: through %s", link, got.through)
 		}
 	}
-	t.Logf("%d spellings, tokens sent elsewhere: %d", len(hostile), foreign)
+	// Spellings put together from pieces of these, and of what a link may be.
+	rng := rand.New(rand.NewPCG(3, 3))
+	pieces := append([]string{base + graphPath + "?$skip=10", "/", "@", "\\", ":443", ".", "%2e", "#", "?", "//", "https:", "evil.example", graphPath, "\t"}, hostile...)
+	made, accepted := 100_000, 0
+	for range made {
+		link := pieces[rng.IntN(len(pieces))]
+		for range 1 + rng.IntN(2) {
+			i, p := rng.IntN(len(link)+1), pieces[rng.IntN(len(pieces))]
+			if n := rng.IntN(len(p) + 1); rng.IntN(2) == 0 {
+				p = p[n:]
+			}
+			link = link[:i] + p + link[min(i+rng.IntN(3), len(link)):]
+		}
+		got, err := checkLink(base+graphPath, link)
+		if err != nil {
+			continue
+		}
+		accepted++
+		if req, err := http.NewRequest(http.MethodGet, got, nil); err != nil || !home(req) {
+			foreign += len("token-0")
+			t.Errorf("%q leads to %q", link, got)
+		}
+	}
+	if accepted == 0 {
+		t.Error("no link was good: nothing was tried")
+	}
+	proof.Ran(t, "P03", "token bytes seen elsewhere: %d over %d spellings, and %d made of their pieces, of which %d lead home; links followed %d", foreign, len(hostile), made, accepted, followed)
+}
+
+// home reports whether a request goes to the collection and nowhere else.
+func home(req *http.Request) bool {
+	u := req.URL
+	return u.Scheme == "https" && strings.EqualFold(u.Hostname(), "graph.test") && (u.Port() == "" || u.Port() == "443") && u.User == nil && strings.EqualFold(strings.TrimSuffix(u.Path, "/"), graphPath)
 }
 
 // guard looks at requests before they are made.
@@ -349,20 +419,22 @@ func FuzzLink(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q cannot be asked for: %v", got, err)
 		}
-		if u := req.URL; u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "graph.test") || u.Port() != "" && u.Port() != "443" || u.User != nil || !strings.EqualFold(strings.TrimSuffix(u.Path, "/"), graphPath) {
-			t.Fatalf("%q leads to %s", link, u)
+		if !home(req) {
+			t.Fatalf("%q leads to %s", link, req.URL)
 		}
 	})
 }
 
 func TestALinkRefusedStartsTheInstantAgain(t *testing.T) {
 	want := slices.Concat(entries("t", 30, t0, 0), entries("z", 5, t0.Add(time.Second), time.Second))
-	for _, status := range []int{400, 404, 410} {
+	links, lost := 0, 0
+	// Refused once, the run is begun again; for ever, the instant is divided.
+	for _, tt := range []struct{ status, times int }{{400, 1}, {404, 1}, {410, 1}, {400, 1 << 20}, {404, 1 << 20}, {410, 1 << 20}} {
 		a := newAPI(want...)
 		a.clamp = 10
-		refused := 0
+		refused, status := 0, tt.status
 		a.answer = func(_ *api, _ int, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Query().Has("$skip") && refused < 1 {
+			if r.URL.Query().Has("$skip") && refused < tt.times {
 				refused++
 				w.WriteHeader(status)
 				fmt.Fprint(w, `{"error":{"code":"","message":"Query option 'SkipToken' is not allowed"}}`)
@@ -370,11 +442,32 @@ func TestALinkRefusedStartsTheInstantAgain(t *testing.T) {
 			}
 			return false
 		}
-		whole(t, a, read(t, graph(a, 10), open, 200, 0), want)
+		got := read(t, graph(a, 10), open, 200, 0)
+		whole(t, a, got, want)
 		if refused == 0 {
 			t.Fatal("no link was followed")
 		}
+		links, lost = links+refused, lost+len(got.missing(want))
 	}
+	// A host that is not there any more is another matter.
+	gone := 0
+	for _, status := range []int{404, 410} {
+		for name, of := range map[drover.SourceID]func(Options) drover.Source{
+			drover.GraphAlerts:    func(o Options) drover.Source { return NewGraphAlerts(o) },
+			drover.SIEMDetections: func(o Options) drover.Source { return NewSIEMDetections(o) },
+		} {
+			a := newAPI(want...)
+			a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true }
+			got := read(t, of(options(a)), open, 5, 3)
+			hint := "alerts_v2"
+			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), hint) {
+				t.Errorf("%s, %d: %v", name, status, got.errs)
+				continue
+			}
+			gone++
+		}
+	}
+	proof.Ran(t, "P31", "lost %d of %d rows with %d links refused; %d of 4 hosts that are gone denied with what replaces them", lost, 6*len(want), links, gone)
 }
 
 func TestASpanThatIsEmptyIsNoSuccess(t *testing.T) {
@@ -389,6 +482,14 @@ func TestASpanThatIsEmptyIsNoSuccess(t *testing.T) {
 }
 
 func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
+	for name, span := range map[string]drover.Span{"both ends equal": {From: t0, To: t0}, "the wrong way round": {From: t0, To: t0 - 1}} {
+		for _, s := range []drover.Source{graph(newAPI(), 10), NewSIEMDetections(options(newAPI()))} {
+			if page, err := s.Read(tenant(), span).Next(t.Context()); err == nil || page.Done {
+				t.Errorf("%s, %s: taken for a success", name, s.ID())
+			}
+		}
+	}
+	spans, lost := 0, 0
 	for name, tt := range map[string]struct{ from, at, to string }{
 		"one step wide":       {"2026-03-02T08:00:00.0033333Z", "2026-03-02T08:00:00.0033333Z", "2026-03-02T08:00:00.0033334Z"},
 		"across the year end": {"2025-12-31T23:59:59Z", "2025-12-31T23:59:59.9999999Z", "2026-01-01T00:00:01Z"},
@@ -404,6 +505,7 @@ func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
 				if got.through != at(tt.to) {
 					t.Errorf("%s, %s: through %s", name, s.ID(), got.through)
 				}
+				spans, lost = spans+1, lost+len(got.missing([]entry{e}))
 			}
 			for _, q := range a.requests {
 				if strings.Contains(q, "%2B") {
@@ -412,6 +514,7 @@ func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
 			}
 		}
 	}
+	proof.Ran(t, "P40", "lost %d in %d spans: a step wide, across a year's end, across a change of clocks; empty ones taken for a success 0 of 4", lost, spans)
 }
 
 func TestAbsurdTimesMoveNothing(t *testing.T) {

@@ -139,6 +139,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	}
 	out, err := step(ctx)
 	out.Rows = slices.Concat(p.held.Rows, out.Rows)
+	out.Again = max(out.Again+p.held.Again, 0)
 	out.Skipped = slices.Concat(p.held.Skipped, out.Skipped)
 	out.Absent = slices.Concat(p.held.Absent, out.Absent)
 	p.held = drover.Page{}
@@ -312,7 +313,9 @@ func (p *graphPass) keep(out *drover.Page, rows []drover.Row, limit drover.Insta
 	for i := range rows {
 		row := &rows[i]
 		known, returned := p.seen.add(row, p.at)
-		if !returned {
+		if returned {
+			out.Again++
+		} else {
 			out.Rows = append(out.Rows, *row)
 		}
 		if !known && row.Bad == "" && row.Changed.Known() && row.Changed <= limit && row.Changed >= p.at.Add(-seenFor) {

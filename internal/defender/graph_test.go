@@ -1,6 +1,7 @@
 package defender
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
+
 	"pgregory.net/rapid"
 )
 
@@ -61,6 +64,7 @@ func TestKeysetAsksAgainFromTheLastTimeAndFollowsNoLink(t *testing.T) {
 
 func TestTiesAcrossAPageEdgeAreReadWhole(t *testing.T) {
 	const size = 10
+	lost, rows, skipped := 0, 0, 0
 	for _, n := range []int{1, 2, size - 1, size, size + 1, 10 * size} {
 		for name, set := range map[string]func(*api){
 			"by offset links":                 func(a *api) { a.clamp = size },
@@ -80,6 +84,7 @@ func TestTiesAcrossAPageEdgeAreReadWhole(t *testing.T) {
 					set(a)
 					got := read(t, graph(a, size), open, 20000, 0)
 					whole(t, a, got, want)
+					lost, rows, skipped = lost+len(got.missing(want)), rows+len(want), skipped+len(got.skipped)
 					for _, s := range got.skipped {
 						if step > 0 || a.clamp == 0 || n <= size {
 							t.Errorf("left out %v", s)
@@ -89,6 +94,7 @@ func TestTiesAcrossAPageEdgeAreReadWhole(t *testing.T) {
 			}
 		}
 	}
+	proof.Ran(t, "P14", "lost %d of %d rows: N = 1, 2, cap-1, cap, cap+1, 10·cap of one time, by nine kinds of API; instants left out %d", lost, rows, skipped)
 }
 
 func TestAnInstantThatCannotBeDividedIsLeftOutAndThePassGoesOn(t *testing.T) {
@@ -106,56 +112,94 @@ func TestAnInstantThatCannotBeDividedIsLeftOutAndThePassGoesOn(t *testing.T) {
 	}
 }
 
+// moving is a story of alerts that change while a pass reads them.
+type moving struct {
+	size, rows int // of a page; of alerts, many of which share a time
+	rate       int // changes before an answer, at most
+	noLinks    bool
+	desc       bool // the API does not keep the order
+}
+
+// play tells the story and counts what the pass owes, and what of it is
+// missing.
+func (m moving) play(rng *rand.Rand, read func(drover.Source) result) (owed int, missing []string) {
+	a := newAPI()
+	for i := range m.rows {
+		a.set(entry{id: fmt.Sprintf("a%03d", i), changed: t0.Add(time.Duration(rng.IntN(1+m.rows/3)) * time.Second / 300), severity: severities[rng.IntN(5)], product: products[rng.IntN(5)]})
+	}
+	a.clamp, a.noLinks = m.size, m.noLinks
+	if m.desc {
+		a.order = "desc"
+	}
+	budget := 40
+	a.before = func(a *api, _ int) {
+		for range rng.IntN(m.rate + 1) {
+			if budget--; budget < 0 {
+				return
+			}
+			a.now = a.now.Add(time.Duration(rng.IntN(2000)) * time.Millisecond)
+			e := a.entries[rng.IntN(len(a.entries))]
+			e.changed = a.now
+			a.set(e)
+		}
+	}
+	got := read(graph(a, m.size))
+	// What was there at the end and not touched later than the pass says it
+	// came is owed, save in stretches that it says it left out.
+	for _, e := range a.entries {
+		if e.changed >= got.through || left(got.skipped, e.changed) {
+			continue
+		}
+		if owed++; !got.rows[alert{e.id, e.changed}] {
+			missing = append(missing, fmt.Sprintf("%s changed %s; through %s, skipped %v", e.id, e.changed, got.through, got.skipped))
+		}
+	}
+	// So is every state that an answer showed.
+	for s := range a.served {
+		if owed++; !got.rows[s] {
+			missing = append(missing, fmt.Sprintf("shown and not returned: %v", s))
+		}
+	}
+	return owed, missing
+}
+
 func TestLiveUpdatesBetweenPagesLoseNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-		size := rapid.IntRange(2, 6).Draw(t, "page")
-		n := rapid.IntRange(1, 30).Draw(t, "rows")
-		a := newAPI()
-		for i := range n {
-			// Many share a time.
-			a.set(entry{id: fmt.Sprintf("a%03d", i), changed: t0.Add(time.Duration(rng.IntN(1+n/3)) * time.Second / 300), severity: severities[rng.IntN(5)], product: products[rng.IntN(5)]})
-		}
-		a.clamp = size
-		a.noLinks = rapid.Bool().Draw(t, "no links")
-		if rapid.Bool().Draw(t, "out of order") {
-			a.order = "desc"
-		}
-		rate := rapid.IntRange(0, 3).Draw(t, "updates a page")
-		budget := 40
-		a.before = func(a *api, _ int) {
-			for range rng.IntN(rate + 1) {
-				if budget--; budget < 0 {
-					return
-				}
-				a.now = a.now.Add(time.Duration(rng.IntN(2000)) * time.Millisecond)
-				e := a.entries[rng.IntN(len(a.entries))]
-				e.changed = a.now
-				a.set(e)
-			}
-		}
-		got := readRapid(t, graph(a, size))
-		// What was there at the end and not touched later than the pass says
-		// it came is owed, save in stretches that it says it left out.
-		for _, e := range a.entries {
-			if e.changed < got.through && !got.rows[alert{e.id, e.changed}] && !left(got.skipped, e.changed) {
-				t.Fatalf("lost %s changed %s; through %s, skipped %v", e.id, e.changed, got.through, got.skipped)
-			}
-		}
-		// So is every state that an answer showed.
-		for s := range a.served {
-			if !got.rows[s] {
-				t.Fatalf("shown and not returned: %v", s)
-			}
+		m := moving{size: rapid.IntRange(2, 6).Draw(t, "page"), rows: rapid.IntRange(1, 30).Draw(t, "rows"), rate: rapid.IntRange(0, 3).Draw(t, "updates a page"),
+			noLinks: rapid.Bool().Draw(t, "no links"), desc: rapid.Bool().Draw(t, "out of order")}
+		if _, lost := m.play(rng, func(s drover.Source) result { return readRapid(t, s) }); len(lost) > 0 {
+			t.Fatal(lost)
 		}
 	})
+}
+
+func TestAThousandStoriesOfAlertsThatMoveBetweenPages(t *testing.T) {
+	const stories = 1000
+	owed, lost := 0, 0
+	for n := range uint64(stories) {
+		rng := rand.New(rand.NewPCG(n, 7))
+		m := moving{size: 2 + rng.IntN(5), rows: 1 + rng.IntN(30), rate: 1 + rng.IntN(3), desc: n%4 == 3} // by offset links, as the real one
+		o, missing := m.play(rng, func(s drover.Source) result { return readRapid(t, s) })
+		if owed, lost = owed+o, lost+len(missing); len(missing) > 0 {
+			t.Errorf("story %d: %v", n, missing)
+		}
+	}
+	proof.Ran(t, "P07", "lost %d of %d states over %d stories of updates between pages, by offset links", lost, owed, stories)
 }
 
 func left(skipped []drover.Skipped, i drover.Instant) bool {
 	return slices.ContainsFunc(skipped, func(s drover.Skipped) bool { return s.Span.Contains(i) })
 }
 
-func readRapid(t *rapid.T, s drover.Source) result {
+// failer is a *testing.T or a *rapid.T.
+type failer interface {
+	Context() context.Context
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func readRapid(t failer, s drover.Source) result {
 	out := result{rows: make(map[alert]bool), through: drover.NoInstant}
 	p := s.Read(tenant(), open)
 	for range 20000 {
@@ -181,9 +225,32 @@ func readRapid(t *rapid.T, s drover.Source) result {
 
 func TestAShortPageIsNotTheLast(t *testing.T) {
 	want := entries("a", 40, t0, time.Second)
-	a := newAPI(want...)
-	a.clamp, a.noLinks = 3, true
-	whole(t, a, read(t, graph(a, 500), open, 100, 0), want)
+	lost, rows := 0, 0
+	for name, set := range map[string]func(*api){
+		"clamped":                       func(a *api) { a.clamp = 3 },
+		"clamped, no links":             func(a *api) { a.clamp, a.noLinks = 3, true },
+		"clamped to one row":            func(a *api) { a.clamp = 1 },
+		"clamped to two, no links":      func(a *api) { a.clamp, a.noLinks = 2, true },
+		"$top is refused, no links":     func(a *api) { a.refuseTop, a.noLinks = 7, true },
+		"$top ignored, all at once":     func(a *api) { a.least = 1000 },
+		"$top ignored, and a page of 9": func(a *api) { a.least, a.clamp = 9, 9 },
+		"an empty page and a link":      func(a *api) { a.clamp, a.emptyHead = 3, true },
+		"clamped anew each time":        func(a *api) { a.before = func(a *api, n int) { a.clamp, a.noLinks = 2+n*7%11, n%3 > 0 } },
+	} {
+		for _, size := range []int{5, 500} {
+			a := newAPI(want...)
+			set(a)
+			got := read(t, graph(a, size), open, 200, 0)
+			if lost := got.missing(want); !got.done || len(lost) > 0 {
+				t.Errorf("%s, pages of %d: done %v, lost %d", name, size, got.done, len(lost))
+			}
+			if len(got.skipped) > 0 {
+				t.Errorf("%s: left out %v", name, got.skipped)
+			}
+			lost, rows = lost+len(got.missing(want)), rows+len(want)
+		}
+	}
+	proof.Ran(t, "P16", "lost %d of %d rows by APIs that clamp, ignore or refuse $top, or give no link", lost, rows)
 }
 
 func TestARefusedTopIsTakenFromTheMessageAndRemembered(t *testing.T) {
@@ -228,5 +295,28 @@ func TestAnotherBadRequestIsNotTakenForATopTooBig(t *testing.T) {
 	got := read(t, graph(a, 100), open, 10, 3)
 	if len(a.requests) != 1 || len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied {
 		t.Errorf("%d requests, errors %v", len(a.requests), got.errs)
+	}
+}
+
+func TestRowsThatComeAgainAreCountedAndLeftOut(t *testing.T) {
+	for name, set := range map[string]func(*api){"by keyset": func(*api) {}, "in windows": func(a *api) { a.order = "shuffled" }, "through a run": func(a *api) { a.clamp = 3 }} {
+		a := newAPI(append(entries("a", 4, t0, 0), entries("b", 4, t0.Add(time.Second), time.Second)...)...)
+		set(a)
+		p := graph(a, 5).Read(tenant(), open)
+		for n, rows := 0, 0; ; n++ {
+			page, err := p.Next(t.Context())
+			if err != nil || n > 100 {
+				t.Fatal(name, n, err)
+			}
+			if page.Again < 0 || n == 0 && page.Again > 0 {
+				t.Errorf("%s: page %d says that %d rows come again", name, n, page.Again)
+			}
+			if n > 0 && rows > 0 && rows < 8 && len(page.Rows) > 0 && page.Again == 0 && name == "by keyset" {
+				t.Errorf("%s: page %d has none of those before", name, n)
+			}
+			if rows += len(page.Rows); page.Done {
+				break
+			}
+		}
 	}
 }

@@ -2,7 +2,6 @@ package defender
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"drover"
@@ -54,11 +53,23 @@ func (p *graphPass) inOrder(ctx context.Context, out *drover.Page, page scanned,
 			ok = false
 		}
 	}
-	p.keep(out, before.rows, last)
+	p.beside(out, before.rows, last)
 	if ok {
 		p.s.keepsOrder(p.tenant.ID, now.Add(orderHolds))
 	}
 	return ok, nil
+}
+
+// beside adds to a page what an answer shows that is not the page's own; which
+// of its rows come again says nothing of that.
+func (p *graphPass) beside(out *drover.Page, rows []drover.Row, limit drover.Instant) {
+	n, again := len(out.Rows), out.Again
+	if p.windows != nil {
+		p.windows.give(out, rows, p.seen)
+	} else {
+		p.keep(out, rows, limit)
+	}
+	out.Again = again - (len(out.Rows) - n)
 }
 
 // Answers to whether there is more than an answer has shown.
@@ -81,7 +92,7 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 	res, page, _, err := p.fetch(ctx, q)
 	p.clock, p.shrink = heard, shrink // the answer that counts is the one that is doubted
 	switch {
-	case err != nil && res != nil && res.Status == http.StatusBadRequest:
+	case err != nil && res != nil && declines(res):
 		return notTold, nil
 	case err != nil:
 		return 0, err
@@ -95,11 +106,7 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 			fresh++
 		}
 	}
-	if p.windows != nil {
-		p.windows.give(out, page.rows, p.seen)
-	} else {
-		p.keep(out, page.rows, p.at)
-	}
+	p.beside(out, page.rows, p.at)
 	switch {
 	case fresh > 0:
 		return thereIsMore, nil

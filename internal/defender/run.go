@@ -171,14 +171,21 @@ func (p *graphPass) follow(ctx context.Context, link string) (*httpx.Response, s
 	if err != nil {
 		return nil, scanned{}, err
 	}
-	switch res.Status {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusGone:
-		if !httpx.IsHTML(res) {
-			return nil, scanned{}, nil
-		}
+	if declines(res) {
+		return nil, scanned{}, nil
 	}
 	page, err := p.rows(res, graphFields)
 	return res, page, err
+}
+
+// declines reports whether the API does not take an offset, be it a link's or
+// our own.
+func declines(res *httpx.Response) bool {
+	switch res.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusGone:
+		return !httpx.IsHTML(res)
+	}
+	return false
 }
 
 // checkLink is httpx.CheckLink, and the path must be the collection's own, not

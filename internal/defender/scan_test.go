@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"drover"
+	"drover/internal/proof"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -102,6 +103,7 @@ func TestWhatIsNoPageIsRefusedWhole(t *testing.T) {
 
 func TestAPageCutAnywhereIsRefused(t *testing.T) {
 	row := alertJSON("da1", "2026-03-02T08:03:41.5033333Z", []byte(`[{"a":"\u0041\\\"","b":[1,-2.5e+3,true,false,null,{}]},[]]`))
+	cuts, pages, forged := 0, 0, 0
 	for _, page := range []string{
 		`{"@odata.context":"x","value":[` + row + `, ` + row + ` ,` + row + `],"@odata.nextLink":"https://graph.test/x"}`,
 		`[` + row + `,` + row + `,` + row + `]`,
@@ -109,30 +111,43 @@ func TestAPageCutAnywhereIsRefused(t *testing.T) {
 		if _, err := scan([]byte(page), graphFields); err != nil {
 			t.Fatal(err)
 		}
-		accepted := 0
 		for i := range page {
 			for _, tail := range []string{"", " ", "\x00", "]", "}", "]}"} {
 				if page[:i]+tail == page {
 					continue
 				}
+				cuts++
 				if got, err := scan([]byte(page[:i]+tail), graphFields); err == nil && len(got.rows) > 0 {
 					// A cut that is closed again can be a page only where a
 					// row ended; no transport does that.
 					if tail == "" || !json.Valid([]byte(page[:i]+tail)) {
 						t.Errorf("accepted when cut at %d, with %q behind", i, tail)
+						pages++
+						continue
 					}
-					accepted++
+					forged++
 				}
 			}
 		}
-		t.Logf("cut positions %d, accepted without a forged end 0, with one %d", len(page), accepted)
+		for _, behind := range []string{"x", "{}", page, "\x00"} {
+			cuts++
+			if _, err := scan([]byte(page+behind), graphFields); err == nil {
+				t.Errorf("accepted with %.10q behind", behind)
+				pages++
+			}
+		}
 	}
+	if forged == 0 {
+		t.Error("no end was forged: nothing was tried")
+	}
+	proof.Ran(t, "P20", "pages of three rows accepted %d of %d cuts and ends with something behind", pages, cuts)
 }
 
 func TestAnOddRowIsKeptAndTheOthersGoOn(t *testing.T) {
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	deepObject := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
 	id := `"id":"x","lastUpdateDateTime":"2026-03-02T08:03:41Z"`
+	rows, equal, beside, aside := 0, 0, 0, 0
 	for name, tt := range map[string]struct{ row, bad string }{
 		"no UTF-8":                          {"{" + id + ",\"a\":\"\xff\xfe\"}", ""},
 		"a NUL in a text":                   {"{" + id + ",\"a\":\"\x00\"}", ""},
@@ -174,17 +189,25 @@ func TestAnOddRowIsKeptAndTheOthersGoOn(t *testing.T) {
 				t.Fatalf("%d rows, %v", len(got.rows), err)
 			}
 			r := got.rows[1]
+			rows++
 			if string(r.Raw) != tt.row || r.Sum != sha256.Sum256([]byte(tt.row)) {
 				t.Errorf("the bytes differ: %.100q", r.Raw)
+			} else {
+				equal++
+			}
+			if r.Bad != "" {
+				aside++
 			}
 			if r.Bad != tt.bad || r.Bad == "" && (r.ID != "x" || !r.Changed.Known()) || r.Bad != "" && r.ID != "" {
 				t.Errorf("bad %q, id %q, want bad %q", r.Bad, r.ID, tt.bad)
 			}
 			if got.rows[0].ID != "good" || got.rows[2].ID != "good" {
 				t.Errorf("the rows beside it: %q, %q", got.rows[0].ID, got.rows[2].ID)
+				beside++
 			}
 		})
 	}
+	proof.Ran(t, "P21", "bytes equal for %d of %d odd rows, %d of them set aside; pages lost for one %d", equal, rows, aside, beside)
 }
 
 func TestTimesAreReadAsTimes(t *testing.T) {

@@ -2,6 +2,7 @@ package defender
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 
 	"pgregory.net/rapid"
 )
@@ -55,6 +57,7 @@ func window(q string) (since, until drover.Instant, ok bool) {
 }
 
 func TestAnAnswerThatKeepsTheNewestOnlyIsHalvedUntilItIsWhole(t *testing.T) {
+	lost, rows, asked, allowed := 0, 0, 0, 0
 	for _, limit := range []int{70, 100, 250, 333, 1000, 10000} {
 		for name, step := range map[string]time.Duration{"spread": 20 * time.Second, "dense": 50 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%d, %s", limit, name), func(t *testing.T) {
@@ -67,10 +70,18 @@ func TestAnAnswerThatKeepsTheNewestOnlyIsHalvedUntilItIsWhole(t *testing.T) {
 				if len(got.skipped) > 0 {
 					t.Errorf("left out %v", got.skipped)
 				}
-				t.Logf("%d rows, cap %d: %d requests", n, limit, len(a.requests))
+				// From 1,000 rows on an answer is taken for cut even if it is not.
+				parts := math.Ceil(float64(len(want)) / float64(min(limit, siemFull)))
+				most := int(2*parts + math.Log2(float64(a.now.Sub(t0.Add(-72*time.Hour))/drover.Tick)))
+				if len(a.requests) > most {
+					t.Errorf("%d rows, cap %d: %d requests, want at most %d", n, limit, len(a.requests), most)
+				}
+				lost, rows = lost+len(got.missing(want)), rows+len(want)
+				asked, allowed = asked+len(a.requests), allowed+most
 			})
 		}
 	}
+	proof.Ran(t, "P17", "lost %d of %d rows; %d requests, of at most %d", lost, rows, asked, allowed)
 }
 
 func TestAMomentThatCannotBeHalvedIsLeftOut(t *testing.T) {

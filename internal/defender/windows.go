@@ -211,6 +211,7 @@ func (w *windows) give(out *drover.Page, rows []drover.Row, s *seen) {
 		row := &rows[i]
 		_, returned := s.has(row)
 		if _, ok := w.given[row.Sum]; ok || returned {
+			out.Again++
 			continue
 		}
 		if len(w.given) >= windowGiven {

@@ -2,19 +2,28 @@ package httpx
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 func contains(s, part string) bool { return strings.Contains(s, part) }
@@ -63,13 +72,24 @@ func TestACertificateThatDoesNotHoldEndsTheCall(t *testing.T) {
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	token := drover.NewSecret("canary")
 	// httptest's servers share one certificate, for 127.0.0.1 and example.com.
+	now := time.Now()
+	ca, expired := issued(t, now.Add(-48*time.Hour), now.Add(-24*time.Hour))
+	ca2, early := issued(t, now.Add(24*time.Hour), now.Add(48*time.Hour))
+	tried := 0
 	for name, tt := range map[string]struct {
 		c   *Client
 		url string
 	}{
-		"an unknown issuer": {client(t, Options{}), s.URL},
-		"another name":      {client(t, Options{}, s, other), "https://localhost:" + port},
+		"an unknown issuer":         {client(t, Options{}), s.URL},
+		"another name":              {client(t, Options{}, s, other), "https://localhost:" + port},
+		"expired":                   {client(t, Options{CAs: ca}), expired.URL},
+		"not valid yet":             {client(t, Options{CAs: ca2}), early.URL},
+		"another issuer in between": {client(t, Options{CAs: ca}, other), early.URL},
 	} {
+		if tt.c.transport.TLSClientConfig.InsecureSkipVerify || tt.c.fresh.TLSClientConfig.InsecureSkipVerify {
+			t.Errorf("%s: nothing is verified", name)
+		}
+		tried++
 		_, err := tt.c.Do(t.Context(), Request{URL: tt.url + "/x", Origin: tt.url, Bearer: token})
 		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); !bad {
 			t.Errorf("%s: got %v", name, err)
@@ -80,9 +100,45 @@ func TestACertificateThatDoesNotHoldEndsTheCall(t *testing.T) {
 	if _, err := client(t, Options{}, old).Do(t.Context(), Request{URL: old.URL + "/x", Origin: old.URL, Bearer: token}); err == nil {
 		t.Error("TLS 1.1 was spoken")
 	}
-	if s.calls.Load()+old.calls.Load() != 0 {
+	plain := "http" + strings.TrimPrefix(s.URL, "https") + "/x"
+	public, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := public.Do(t.Context(), Request{URL: plain, Origin: plain, Bearer: token}); !errors.Is(err, ErrPlaintext) {
+		t.Errorf("plaintext: got %v", err)
+	}
+	left := s.calls.Load() + old.calls.Load() + expired.calls.Load() + early.calls.Load()
+	if left != 0 {
 		t.Error("a request left")
 	}
+	proof.Ran(t, "P30", "plaintext or unverified requests %d of %d", left, tried+2)
+}
+
+// issued is a server whose certificate holds from one time to another, and the
+// issuer's, which always does.
+func issued(t *testing.T, from, to time.Time) (ca []byte, s *server) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from.AddDate(-1, 0, 0), NotAfter: to.AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, issuer, issuer, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: from, NotAfter: to, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	if der, err = x509.CreateCertificate(rand.Reader, leaf, issuer, &key.PublicKey, key); err != nil {
+		t.Fatal(err)
+	}
+	s = &server{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { s.calls.Add(1) }))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return ca, s
 }
 
 // proxy forwards tunnels.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"drover/internal/proof"
 )
 
 // pipes is a listener in memory, so that time can be virtual.
@@ -58,6 +60,7 @@ func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 const okHead = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 func TestAPeerThatTricklesOrHangsIsGivenUpInTime(t *testing.T) {
+	stuck, given, over := 0, 0, time.Duration(0)
 	for name, tt := range map[string]struct {
 		serve func(net.Conn)
 		limit time.Duration
@@ -94,9 +97,12 @@ func TestAPeerThatTricklesOrHangsIsGivenUpInTime(t *testing.T) {
 				}
 				begin := time.Now()
 				_, err = c.Do(t.Context(), Request{URL: "http://api.example/"})
-				if took := time.Since(begin); !errors.Is(err, ErrStalled) || took > tt.limit+time.Second {
+				took := time.Since(begin)
+				if !errors.Is(err, ErrStalled) || took > tt.limit+time.Second {
 					t.Errorf("got %v after %v", err, took)
+					stuck++
 				}
+				given, over = given+1, max(over, took-tt.limit)
 				if p.dials != 1 {
 					t.Errorf("%d connections: a deadline is no reason to ask again", p.dials)
 				}
@@ -105,6 +111,7 @@ func TestAPeerThatTricklesOrHangsIsGivenUpInTime(t *testing.T) {
 			})
 		})
 	}
+	proof.Ran(t, "P27", "stuck workers %d of %d; given up at most %s after the limit", stuck, given, max(over, 0))
 }
 
 func TestASlowButSteadyAnswerIsTaken(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 // server is a TLS server on loopback; secrets it sees are counted.
@@ -99,6 +102,14 @@ func TestACredentialGoesToItsOriginOrNowhere(t *testing.T) {
 	away := serve(t, func(w http.ResponseWriter, r *http.Request) {})
 	c := client(t, Options{}, home, away)
 	token := drover.NewSecret("canary")
+	// The spellings as they are, and with hosts that do listen.
+	spellings := slices.Clone(foreign)
+	there := strings.NewReplacer("graph.microsoft.com", home.Listener.Addr().String(), "evil.example", away.Listener.Addr().String(), "graph.microsoft.us", away.Listener.Addr().String())
+	for _, link := range foreign {
+		if s := there.Replace(link); s != link && !strings.Contains(link, home.Listener.Addr().String()) {
+			spellings = append(spellings, s)
+		}
+	}
 	for name, r := range map[string]Request{
 		"another host":         {URL: away.URL + "/api", Origin: home.URL + "/api", Bearer: token},
 		"another path":         {URL: home.URL + "/other", Origin: home.URL + "/api", Bearer: token},
@@ -115,13 +126,17 @@ func TestACredentialGoesToItsOriginOrNowhere(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	for _, link := range foreign {
+	for _, link := range spellings {
 		if _, err := c.Do(t.Context(), Request{URL: link, Origin: home.URL + "/api", Bearer: token}); err == nil {
 			t.Errorf("%.80q was asked for", link)
 		}
 	}
 	if n := home.calls.Load() + away.calls.Load(); n != 0 {
 		t.Errorf("%d requests left", n)
+	}
+	seen := int(home.tokens.Load()+away.tokens.Load()) * len("canary")
+	if res, err := c.Do(t.Context(), Request{URL: home.URL + "/api", Origin: home.URL + "/api", Bearer: token}); err != nil || res.Status != 200 || home.tokens.Load() != 1 {
+		t.Errorf("the good one: %v, tokens seen %d", err, home.tokens.Load())
 	}
 	plain := "http" + strings.TrimPrefix(home.URL, "https") + "/api"
 	public, err := New(Options{})
@@ -133,12 +148,18 @@ func TestACredentialGoesToItsOriginOrNowhere(t *testing.T) {
 			t.Errorf("%s: got %v", u, err)
 		}
 	}
+	proof.Ran(t, "P03", "token bytes seen by listeners: %d over %d spellings", seen, len(spellings))
 }
 
 func TestNoRedirectIsFollowed(t *testing.T) {
 	away := serve(t, func(w http.ResponseWriter, r *http.Request) {})
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		for _, target := range []string{away.URL + "/stolen", "/elsewhere", "http://127.0.0.1:1/", "file:///etc/passwd", "https://%zz/", "//evil.example/"} {
+	// A chain: from home to away, which sends on to itself.
+	chain := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, away.URL+"/stolen", http.StatusFound)
+	})
+	dealt := 0
+	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
+		for _, target := range []string{away.URL + "/stolen", chain.URL, "/elsewhere", "http://127.0.0.1:1/", "file:///etc/passwd", "https://%zz/", "//evil.example/"} {
 			home := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Location", target)
 				w.WriteHeader(status)
@@ -155,16 +176,20 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 			if home.calls.Load() != 2 {
 				t.Errorf("%d to %q: %d calls", status, target, home.calls.Load())
 			}
+			dealt += int(home.calls.Load())
 		}
 	}
-	if away.calls.Load() != 0 {
-		t.Errorf("%d requests went elsewhere", away.calls.Load())
+	elsewhere := away.calls.Load() + chain.calls.Load()
+	if elsewhere != 0 {
+		t.Errorf("%d requests went elsewhere", elsewhere)
 	}
+	proof.Ran(t, "P04", "requests elsewhere %d after %d redirects", elsewhere, dealt)
 }
 
 func TestOnlyOneGzipLayerIsUnderstood(t *testing.T) {
 	text := []byte(`{"value":["` + strings.Repeat("alert ", 1000) + `"]}`)
-	zip := squeeze(t, text)
+	zip, bomb := squeeze(t, text), squeeze(t, make([]byte, 64<<20))
+	refused, heap := 0, uint64(0)
 	for name, tt := range map[string]struct {
 		encoding string
 		body     []byte
@@ -182,7 +207,8 @@ func TestOnlyOneGzipLayerIsUnderstood(t *testing.T) {
 		"br":                {"br", zip, ErrEncoding},
 		"no gzip at all":    {"gzip", text, ErrEncoding},
 		"broken checksum":   {"gzip", append(bytes.Clone(zip[:len(zip)-5]), 0, 0, 0, 0, 0), ErrEncoding},
-		"a bomb":            {"gzip", squeeze(t, make([]byte, 40<<20)), ErrTooLarge},
+		"a bomb, 1:1,000":   {"gzip", bomb, ErrTooLarge},
+		"a bomb in a bomb":  {"gzip, gzip", squeeze(t, bomb), ErrEncoding},
 		"as large as it is": {"", bytes.Repeat([]byte("x"), 1<<20), nil},
 		"a byte too large":  {"", bytes.Repeat([]byte("x"), 1<<20+1), ErrTooLarge},
 	} {
@@ -197,7 +223,14 @@ func TestOnlyOneGzipLayerIsUnderstood(t *testing.T) {
 				_, _ = w.Write(tt.body)
 			})
 			c := client(t, Options{Limits: Limits{Body: 1 << 20}}, s)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			res, err := c.Do(t.Context(), Request{URL: s.URL})
+			runtime.ReadMemStats(&after)
+			// All that was allocated meanwhile, by both sides: no peak is higher.
+			if heap = max(heap, after.TotalAlloc-before.TotalAlloc); tt.want != nil {
+				refused++
+			}
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 				t.Errorf("%s, chunked %v: got %v, want %v", name, chunked, err, tt.want)
 				continue
@@ -210,11 +243,16 @@ func TestOnlyOneGzipLayerIsUnderstood(t *testing.T) {
 			}
 		}
 	}
+	if heap > 1<<20+64<<20 {
+		t.Errorf("%d MB were allocated for one answer", heap>>20)
+	}
+	proof.Ran(t, "P23", "%d answers refused; for none were more than %.1f MB allocated, with a cap of 1 MB and bombs of 64", refused, float64(heap)/(1<<20))
 }
 
 func TestABodyThatBreaksOffIsNotAPage(t *testing.T) {
 	text := []byte(`{"value":[{"id":"a1","x":"` + strings.Repeat("y", 200) + `"},{"id":"a2"},{"id":"a3"}]}`)
 	zip := squeeze(t, text)
+	cuts, taken := 0, 0
 	chunks := "5\r\n{\"val\r\n" + "6\r\nue\":[]\r\n" + "1\r\n}\r\n0\r\n\r\n"
 	type answer struct{ name, head, body string }
 	for _, a := range []answer{
@@ -230,8 +268,10 @@ func TestABodyThatBreaksOffIsNotAPage(t *testing.T) {
 				continue // an empty body is empty
 			}
 			cut.Store(int32(n))
+			cuts++
 			if res, err := c.Do(t.Context(), Request{URL: "http://" + addr + "/"}); err == nil {
-				t.Fatalf("%s: cut at %d of %d: got %d bytes", a.name, n, len(a.body), len(res.Body))
+				taken++
+				t.Errorf("%s: cut at %d of %d: got %d bytes", a.name, n, len(a.body), len(res.Body))
 			}
 		}
 		cut.Store(int32(len(a.body)))
@@ -239,6 +279,7 @@ func TestABodyThatBreaksOffIsNotAPage(t *testing.T) {
 			t.Errorf("%s: whole: got %v", a.name, err)
 		}
 	}
+	proof.Ran(t, "P20", "answers accepted %d of %d cuts: short of their length, chunked without an end, gzip that breaks off", taken, cuts)
 }
 
 // rawServer answers every request with head and the first cut bytes of body,
