@@ -98,3 +98,16 @@ func TestAnAPIThatAnswersWithoutLeadingOnDoesNotHoldTheTail(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAPIThatAsksForNextToNoPatienceIsAskedEverMoreRarely(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.api.fail = func(drover.TenantID, drover.Span) error {
+			return &drover.Error{Op: "read", Kind: drover.Throttled, Wait: time.Second, Err: errors.New("429, Retry-After: 0")}
+		}
+		w.begin()
+		w.pass(time.Hour)
+		if n := w.api.times(0); n < 50 || n > 70 {
+			t.Errorf("%d requests in an hour", n)
+		}
+	})
+}
