@@ -3,7 +3,9 @@ package collect_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,6 +110,37 @@ func TestAnAPIThatAsksForNextToNoPatienceIsAskedEverMoreRarely(t *testing.T) {
 		w.pass(time.Hour)
 		if n := w.api.times(0); n < 50 || n > 70 {
 			t.Errorf("%d requests in an hour", n)
+		}
+	})
+}
+
+func TestAGapInWhichThereIsOnlyARowOfSomebodyElseCloses(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		theirs := at("theirs", now.Add(30*time.Minute))
+		theirs.tenant = string(tenantID(9))
+		for n := range 120 {
+			if n != 30 {
+				w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+			}
+		}
+		w.api.add(tenantID(0), theirs)
+		var healed atomic.Bool
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			if s.Contains(drover.InstantOf(theirs.changed)) && time.Since(now) > 29*time.Minute && !healed.Load() {
+				return transient()
+			}
+			return nil
+		}
+		w.begin()
+		w.pass(2 * time.Hour)
+		if n := len(w.state(0).Gaps); n != 1 {
+			t.Fatalf("%d gaps are open, want one", n)
+		}
+		healed.Store(true)
+		w.pass(8 * time.Hour)
+		if gaps := w.state(0).Gaps; len(gaps) != 0 {
+			t.Errorf("still open: %v", gaps)
 		}
 	})
 }

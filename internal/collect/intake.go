@@ -15,7 +15,8 @@ import (
 // belong to; a row of such a source is not counted as unnamed.
 type namesTenant interface{ NamesTenant() bool }
 
-// errAllForeign parks a feed: nothing in the answer belonged to its tenant.
+// errAllForeign parks a feed: nothing in the answer to its tail belonged to its
+// tenant. A read beside the tail may be narrow enough to meet nothing else.
 var errAllForeign = errors.New("every row of the answer names another tenant")
 
 // book turns a page into one commit, or into none if it brought nothing, and
@@ -26,7 +27,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	if err != nil {
 		return 0, err
 	}
-	if foreign > 0 && foreign == len(page.Rows) {
+	if run.purpose == readTail && foreign > 0 && foreign == len(page.Rows) {
 		if _, err := r.c.opt.Store.Commit(ctx, ledger.Commit{Feed: r.feed, Epoch: r.epoch, Whole: drover.NoInstant, Aside: c.Aside}); err != nil {
 			return 0, err
 		}
