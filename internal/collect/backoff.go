@@ -27,12 +27,13 @@ func double(first, limit time.Duration, n int) time.Duration {
 
 // pause returns how long a feed waits after its n-th failure in a row
 // (counted from 1). What the peer asked for is a floor and gets jitter on top,
-// never below.
+// never below; one that always asks for next to nothing is still asked ever
+// more rarely.
 func (c *Collector) pause(err error, n int) time.Duration {
 	switch drover.KindOf(err) {
 	case drover.Throttled:
 		if wait := drover.WaitOf(err); wait > 0 {
-			wait = max(wait, time.Second)
+			wait = max(wait, double(firstPause, longPause, n-1))
 			return wait + c.random(max(wait/10, grid))
 		}
 		p := double(firstPause, longPause, n-1)

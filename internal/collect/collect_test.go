@@ -183,8 +183,10 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 	})
 }
 
-func (w *world) begin() {
-	c, err := collect.New(collect.Options{Store: w.store, Sources: []drover.Source{w.api}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
+func (w *world) begin() { w.beginWith(w.api) }
+
+func (w *world) beginWith(source drover.Source) {
+	c, err := collect.New(collect.Options{Store: w.store, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"drover"
@@ -14,20 +15,24 @@ import (
 // belong to; a row of such a source is not counted as unnamed.
 type namesTenant interface{ NamesTenant() bool }
 
-// errAllForeign parks a feed: nothing in the answer belonged to its tenant.
+// errAllForeign parks a feed: nothing in the answer to its tail belonged to its
+// tenant. A read beside the tail may be narrow enough to meet nothing else.
 var errAllForeign = errors.New("every row of the answer names another tenant")
 
-// book turns a page into one commit, or into none if it brought nothing.
-func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
+// book turns a page into one commit, or into none if it brought nothing, and
+// returns how many revisions were new. A page that could not be booked may be
+// booked again.
+func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh int, err error) {
 	c, foreign, err := r.sort(ctx, run, page)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if foreign > 0 && foreign == len(page.Rows)+page.Again {
+	if run.purpose == readTail && foreign > 0 && foreign == len(page.Rows)+page.Again {
 		if _, err := r.c.opt.Store.Commit(ctx, ledger.Commit{Feed: r.feed, Epoch: r.epoch, Whole: drover.NoInstant, Aside: c.Aside}); err != nil {
-			return err
+			return 0, err
 		}
-		return &drover.Error{Op: "read " + string(r.feed.Source), Tenant: r.feed.Tenant, Kind: drover.Denied, Err: errAllForeign,
+		r.known.putAside(c.Aside)
+		return 0, &drover.Error{Op: "read " + string(r.feed.Source), Tenant: r.feed.Tenant, Kind: drover.Denied, Err: errAllForeign,
 			Hint: "check that this tenant's ID and hosts are right; nothing of the answer was taken"}
 	}
 	if run.purpose == readTail {
@@ -68,11 +73,12 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 		c.Parked = &freed
 	}
 	if err := r.commit(ctx, run, c); err != nil {
-		return err
+		return 0, err
 	}
+	r.known.putAside(c.Aside)
 	r.notifyBooked(run, &c)
 	r.sayAbsent(page.Absent)
-	return nil
+	return len(c.Revisions), nil
 }
 
 func (r *reader) providerOf(run *run) string {
@@ -157,6 +163,11 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 	if err != nil {
 		return c, 0, fmt.Errorf("look up keys: %w", err)
 	}
+	putAside := func(row *drover.Row, reason, detail string) {
+		if !r.known.aside[row.Sum] && !slices.ContainsFunc(c.Aside, func(a ledger.Aside) bool { return a.Sum == row.Sum }) {
+			c.Aside = append(c.Aside, aside(r.feed, row, reason, detail))
+		}
+	}
 	named := true
 	if s, ok := r.source.(namesTenant); ok {
 		named = s.NamesTenant()
@@ -164,9 +175,7 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 	for i := range page.Rows {
 		row := &page.Rows[i]
 		if row.Bad != "" {
-			if r.known.putAside(row.Sum) {
-				c.Aside = append(c.Aside, aside(r.feed, row, "no_identity", row.Bad))
-			}
+			putAside(row, "no_identity", row.Bad)
 			continue
 		}
 		var flags drover.Flags
@@ -176,9 +185,7 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 		switch mine, says := r.belongs(row.TenantID); {
 		case !mine:
 			foreign++
-			if r.known.putAside(row.Sum) {
-				c.Aside = append(c.Aside, aside(r.feed, row, "foreign", "the row names tenant "+strings.ToLower(row.TenantID)))
-			}
+			putAside(row, "foreign", "the row names tenant "+strings.ToLower(row.TenantID))
 			continue
 		case !says && named:
 			flags |= drover.Unnamed

@@ -53,16 +53,14 @@ func newKnowledge(first bool) *knowledge {
 	return k
 }
 
-// putAside reports whether a row has not been set aside by this reader yet.
-func (k *knowledge) putAside(sum drover.Hash) bool {
-	if k.aside[sum] {
-		return false
+// putAside remembers rows that the ledger has set aside.
+func (k *knowledge) putAside(rows []ledger.Aside) {
+	for i := range rows {
+		if len(k.aside) >= maxSame {
+			clear(k.aside)
+		}
+		k.aside[rows[i].Sum] = true
 	}
-	if len(k.aside) >= maxSame {
-		clear(k.aside)
-	}
-	k.aside[sum] = true
-	return true
 }
 
 // caughtUp ends a whole read of the tail.

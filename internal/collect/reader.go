@@ -120,6 +120,16 @@ type run struct {
 	skipped   bool           // the pass left something out
 	pages     int
 	rows      int
+	held      *drover.Page // was read, and the ledger has not taken it yet
+}
+
+// next returns the next page: first of all the one that the ledger has not
+// taken yet, as the API may not show those rows again.
+func (u *run) next(ctx context.Context) (drover.Page, error) {
+	if u.held != nil {
+		return *u.held, nil
+	}
+	return u.pass.Next(ctx)
 }
 
 // Pages read in one turn: enough that a backlog flows, few enough that other
@@ -340,17 +350,22 @@ func (r *reader) nextDue() time.Time {
 // away when it is done.
 func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 	for range pages {
-		page, err := run.pass.Next(ctx)
+		page, err := run.next(ctx)
 		if err != nil {
 			return err
 		}
-		r.hear(page.Server)
-		r.c.board.succeeded(r, r.tenant.Load().App)
-		if err := r.book(ctx, run, page); err != nil {
+		if run.held == nil {
+			r.hear(page.Server)
+			r.c.board.succeeded(r, r.tenant.Load().App)
+		}
+		run.held = &page
+		fresh, err := r.book(ctx, run, page)
+		if err != nil {
 			return err
 		}
-		if run.purpose == readTail {
-			r.fails = 0
+		run.held = nil
+		if run.purpose == readTail && (page.Done || page.Through > run.at || fresh > 0) {
+			r.fails = 0 // an answer that does not lead on is no success
 		}
 		run.pages++
 		run.at = max(run.at, page.Through)
@@ -415,8 +430,14 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		return now, fmt.Errorf("feed %s: %w", r.feed, err)
 	}
 	r.c.notify(Event{Feed: r.feed, What: "failed", Err: err})
-	r.c.board.failed(r, r.tenant.Load().App, err)
+	unbooked := run != nil && run.held != nil && drover.KindOf(err) == drover.Transient // it is the ledger, not the API
+	if !unbooked {
+		r.c.board.failed(r, r.tenant.Load().App, err)
+	}
 	if run != nil && run.purpose != readTail {
+		if unbooked {
+			return now.Add(r.c.pause(err, 1)), nil
+		}
 		return r.sideFailed(run, err), nil
 	}
 	if r.fails == 0 {
@@ -428,7 +449,7 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 	if run != nil {
 		long := now.Sub(r.failed) >= skipTime
 		switch {
-		case run.skip != nil:
+		case run.skip != nil, unbooked:
 		case kind == drover.Transient && (r.fails >= skipAfter || long) && r.leaveBehind(err):
 			return now, nil // if reading behind this place works at once, it is the place that is bad
 		case kind == drover.Throttled && long && r.leaveBehind(err):

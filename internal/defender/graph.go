@@ -100,7 +100,8 @@ type graphPass struct {
 	stuck     int         // instants left in a row without a page that led on
 	run       *run        // a run of equal times that is read by links
 	windows   *windows    // a stretch that is read in windows
-	held      drover.Page // what a step that failed had read before it did
+	held      drover.Page // what a step that failed had to say, beside rows
+	owed      error       // of a step that had read rows before it failed; they were returned first
 	unchecked *unchecked
 	fails     int // failures of the step at hand
 	shrink    int // how often $top is halved for failures
@@ -127,7 +128,11 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.done {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
-	if len(p.held.Rows) == 0 && p.unchecked == nil {
+	if err := p.owed; err != nil {
+		p.owed = nil
+		return drover.Page{}, err
+	}
+	if p.unchecked == nil {
 		p.release()
 	}
 	step := p.nextPage
@@ -138,16 +143,22 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 		step = p.nextWindow
 	}
 	out, err := step(ctx)
-	out.Rows = slices.Concat(p.held.Rows, out.Rows)
 	out.Again = max(out.Again+p.held.Again, 0)
 	out.Skipped = slices.Concat(p.held.Skipped, out.Skipped)
 	out.Absent = slices.Concat(p.held.Absent, out.Absent)
 	p.held = drover.Page{}
 	if err != nil {
-		p.held, p.calm = out, 0
+		p.calm = 0
 		if p.fails++; shrinks(err, p.fails) {
 			p.shrink++
 		}
+		if len(out.Rows) > 0 {
+			// What was shown may not be shown again: the error waits.
+			p.owed = err
+			out.Server, out.Through = p.clock.date, p.through
+			return out, nil
+		}
+		p.held = out
 		return drover.Page{}, err
 	}
 	p.fails = 0
@@ -173,6 +184,7 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 		return out, nil
 	}
 	if ok, err := p.inOrder(ctx, &out, page, top); err != nil {
+		p.keep(&out, page.rows, p.at)
 		if drover.KindOf(err) == drover.Throttled {
 			p.unchecked = &unchecked{res, page, top}
 		}

@@ -82,6 +82,7 @@ type siemPass struct {
 	next     drover.Instant
 	last     bool // the window is the span's last
 	fails    int
+	owed     error // of a window that was not read whole; the rows it showed were returned first
 	over     bool
 	believed drover.Instant // the newest time of a row that can be believed
 }
@@ -95,14 +96,20 @@ func (p *siemPass) Next(ctx context.Context) (drover.Page, error) {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
 	if len(p.queue) == 0 {
-		p.release()
-		if err := p.window(ctx); err != nil {
+		err := p.owed
+		if p.owed = nil; err == nil {
+			p.release()
+			err = p.window(ctx)
+		}
+		if err != nil {
 			if p.fails++; shrinks(err, p.fails) {
 				p.width = max(p.width/2, siemWindowMin)
 			}
 			return drover.Page{}, err
 		}
-		p.fails = 0
+		if p.owed == nil {
+			p.fails = 0
+		}
 	}
 	out := p.head
 	p.head = drover.Page{}
@@ -161,7 +168,11 @@ func (p *siemPass) window(ctx context.Context) error {
 	cut := len(page.rows) >= p.full || slices.Contains(p.opt.Caps, len(page.rows))
 	if !cut && len(page.rows) >= siemDoubt && len(page.rows) > p.whole {
 		if cut, err = p.isCut(ctx, page.rows); err != nil {
-			return err
+			if p.part(page.rows, until); len(p.queue) == 0 {
+				return err
+			}
+			p.owed = err // what was shown may not be shown again: the error waits
+			return nil
 		}
 		if cut {
 			p.full = min(p.full, len(page.rows))
@@ -173,14 +184,7 @@ func (p *siemPass) window(ctx context.Context) error {
 	if cut && wide > siemWindowMin {
 		// What it shows is returned all the same; the halves follow.
 		p.width = max(wide/2, siemWindowMin)
-		p.queue, p.head, p.next, p.last = p.fresh(page.rows), drover.Page{}, p.at, false
-		if p.given == nil {
-			p.given = make(map[drover.Hash]struct{})
-		}
-		for i := range p.queue {
-			p.given[p.queue[i].Sum] = struct{}{}
-		}
-		p.givenTo = max(p.givenTo, until)
+		p.part(page.rows, until)
 		return nil
 	}
 	p.head = drover.Page{}
@@ -203,6 +207,19 @@ func (p *siemPass) window(ctx context.Context) error {
 		p.width = min(p.width*2, siemWindowMax)
 	}
 	return nil
+}
+
+// part takes the rows of a window that was not read whole, and stays at its
+// begin.
+func (p *siemPass) part(rows []drover.Row, until drover.Instant) {
+	p.queue, p.head, p.next, p.last = p.fresh(rows), drover.Page{}, p.at, false
+	if p.given == nil {
+		p.given = make(map[drover.Hash]struct{})
+	}
+	for i := range p.queue {
+		p.given[p.queue[i].Sum] = struct{}{}
+	}
+	p.givenTo = max(p.givenTo, until)
 }
 
 // fresh sorts rows and leaves out those that an answer that was cut has brought

@@ -62,6 +62,7 @@ type Options struct {
 	Sinks  []Destination
 	Routes Routes
 	Scan   time.Duration // full look for work, whatever the hints say; 1 min by default
+	Seed   uint64        // of the jitter; 0 draws one
 	Log    *slog.Logger
 	// Notify is told of what happens. It must not block. May be nil.
 	Notify func(Event)
@@ -97,7 +98,10 @@ func New(opt Options) (*Deliverer, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Deliverer{opt: opt, log: opt.Log, rng: rand.New(rand.NewPCG(rand.Uint64(), 2))}
+	if opt.Seed == 0 {
+		opt.Seed = rand.Uint64()
+	}
+	d := &Deliverer{opt: opt, log: opt.Log, rng: rand.New(rand.NewPCG(opt.Seed, 2))}
 	for _, s := range opt.Sinks {
 		if s.ID == "" || s.Sink == nil || s.Format == nil {
 			return nil, fmt.Errorf("a sink needs an ID, an adapter and a format")

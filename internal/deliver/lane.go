@@ -92,10 +92,7 @@ func (l *lane) failed(err error) error {
 			d.notify(Event{Sink: l.s.ID, Lane: l.name, What: "parked", Err: err})
 		}
 	case drover.Throttled:
-		wait = drover.WaitOf(err)
-		if wait <= 0 {
-			wait = double(firstPause, longPause, l.fails-1)
-		}
+		wait = max(drover.WaitOf(err), double(firstPause, longPause, l.fails-1))
 		wait += d.random(wait / 10)
 	default:
 		wait = double(firstPause, longPause, l.fails-1)

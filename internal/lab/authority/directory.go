@@ -69,6 +69,7 @@ type Directory struct {
 	devices  map[string]*device // by device code
 	sessions map[string]string  // browser session → user
 	jtis     map[string]time.Time
+	verified map[string]bool        // access tokens whose signature was checked
 	asked    map[string][]time.Time // by app, and by user grant
 	families int
 	refusals int
@@ -85,7 +86,7 @@ func NewDirectory(clock func() time.Time) (*Directory, error) {
 	}
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	return &Directory{Clock: clock, tenants: make(map[string]*Tenant), domains: make(map[string]string), apps: make(map[string]*App), refresh: make(map[[32]byte]*refresh),
-		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), asked: make(map[string][]time.Time),
+		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), verified: make(map[string]bool), asked: make(map[string][]time.Time),
 		key: key, kid: hex.EncodeToString(sum[:10]), rng: mrand.New(mrand.NewPCG(1, 11))}, nil
 }
 

@@ -62,6 +62,31 @@ type Claims struct {
 
 var errToken = errors.New("Access token validation failure.")
 
+// signed reports whether a token's signature is ours. A token that was found so
+// is remembered: it comes with every request, and RSA is slow.
+func (d *Directory) signed(raw, text string, sig []byte) bool {
+	d.mu.Lock()
+	known := d.verified[raw]
+	d.mu.Unlock()
+	if known {
+		return true
+	}
+	sum := sha256.Sum256([]byte(text))
+	if rsa.VerifyPKCS1v15(&d.key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.verified) >= maxVerified {
+		clear(d.verified)
+	}
+	d.verified[raw] = true
+	return true
+}
+
+// maxVerified bounds the tokens that are remembered.
+const maxVerified = 10_000
+
 // Verify checks an access token's signature and times.
 func (d *Directory) Verify(raw string) (Claims, error) {
 	var c Claims
@@ -76,8 +101,7 @@ func (d *Directory) Verify(raw string) (Claims, error) {
 	if err != nil {
 		return c, errToken
 	}
-	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if rsa.VerifyPKCS1v15(&d.key.PublicKey, crypto.SHA256, sum[:], sig) != nil {
+	if !d.signed(raw, parts[0]+"."+parts[1], sig) {
 		return c, errToken
 	}
 	body, err := base64.RawURLEncoding.DecodeString(parts[1])

@@ -144,11 +144,22 @@ func (d *Dealer) Deal(api, tenant string) map[string]Rule {
 			out = make(map[string]Rule)
 		}
 		out[r.Kind] = *r
-		if r.Obey > 0 {
-			d.until[key] = now.Add(r.Obey)
-		}
+	}
+	if s, ok := out[Status]; ok && s.Obey > 0 && !hides(out) {
+		d.until[key] = now.Add(s.Obey)
 	}
 	return out
+}
+
+// hides reports whether the client gets to see something else than a status
+// that is dealt to it.
+func hides(dealt map[string]Rule) bool {
+	for _, kind := range []string{Reset, Hang, Redirect} {
+		if _, ok := dealt[kind]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // ServeHTTP shows the rules (GET), adds some (POST) or replaces all (PUT).

@@ -105,7 +105,15 @@ func (w *world) must(err error) {
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 
 // ram is a directory in memory where there is one: fsync costs nothing there.
+// With DROVER_KEEP it is one below that, and stays.
 func ram(t *testing.T) string {
+	if keep := os.Getenv("DROVER_KEEP"); keep != "" {
+		dir := filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "-"))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
 	if dir, err := os.MkdirTemp("/dev/shm", "drover-sim-"); err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		return dir
