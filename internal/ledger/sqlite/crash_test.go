@@ -30,7 +30,7 @@ const (
 	pointEnv = "DROVER_TEST_LEDGER_POINT" // "7": the seventh failpoint; "ledger.migrate 3": the third of that name
 )
 
-var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild}
+var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild, "faulty": faultyChild}
 
 func TestMain(m *testing.M) {
 	if play := children[os.Getenv(childEnv)]; play != nil {

@@ -226,14 +226,7 @@ func fullChild(dir string) error {
 	}
 	// Now somebody else takes even the rest.
 	filler := filepath.Join(dir, "filler")
-	out, err := os.Create(filler)
-	if err != nil {
-		return err
-	}
-	for err == nil {
-		_, err = out.Write(make([]byte, 4096))
-	}
-	if err := out.Close(); err != nil {
+	if err := fill(filler, 0); err != nil {
 		return err
 	}
 	full, settled := 0, 0
@@ -265,8 +258,52 @@ func fullChild(dir string) error {
 	if found, err := s.Check(ctx); err != nil || len(found) > 0 {
 		return fmt.Errorf("check: %v, %w", found, err)
 	}
-	fmt.Printf("settled=%d full=%d\n", settled+20, full)
+	// Closed while nothing is left, it can be opened when there is.
+	closed := 0
+	for left := range 4 {
+		if err := fill(filler, left*1500); err != nil {
+			return err
+		}
+		if err := f.settle(f.n); err != nil && !errors.Is(err, ledger.ErrFull) {
+			return err
+		}
+		if err := s.Close(); err != nil && !errors.Is(err, ledger.ErrFull) {
+			return fmt.Errorf("close with no space at all: %w", err)
+		}
+		if err := os.Remove(filler); err != nil {
+			return err
+		}
+		if s, err = openStory(dir); err != nil {
+			return fmt.Errorf("open what was closed with no space at all: %w", err)
+		}
+		st, err := s.Take(ctx, f.f)
+		if err != nil || st.Head != uint64(f.n) {
+			return fmt.Errorf("%d of %d are there: %w", st.Head, f.n, err)
+		}
+		f.s, f.epoch = s, st.Epoch
+		if err := f.commit(20, 5000); err != nil {
+			return err
+		}
+		closed++
+	}
+	fmt.Printf("settled=%d full=%d closed=%d revisions=%d\n", settled+20, full, closed, f.n)
 	return s.Close()
+}
+
+// fill takes what a volume has left, save so many bytes.
+func fill(path string, left int) error {
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = out.Write(make([]byte, 4096))
+	}
+	info, err := out.Stat()
+	if err == nil {
+		err = out.Truncate(max(0, info.Size()-int64(left)))
+	}
+	return errors.Join(err, out.Close())
 }
 
 // TestVolumeFull: a full volume stops reading first, heals without a restart,
