@@ -19,6 +19,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/ledgertest"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/proof"
 )
 
 // bulky makes rows that do not compress.
@@ -112,8 +113,16 @@ func TestLimit(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, ledger.ErrFull) {
 		t.Errorf("a full ledger says it is ready: %v", err)
 	}
-	if err := loud.settle(loud.n); err != nil {
-		t.Errorf("settle while full: %v", err)
+	delivered := 0
+	for delivered < loud.n {
+		if err := loud.settle(delivered + 10); err != nil {
+			t.Fatalf("settle while full: %v", err)
+		}
+		delivered += 10
+	}
+	full, err := s.Space(t.Context())
+	if err != nil || full.Free != 0 {
+		t.Errorf("a full ledger says it has %d bytes left, %v", full.Free, err)
 	}
 	out, err := s.Prune(t.Context(), ledger.PruneOrder{Now: drover.InstantOf(storyTime.AddDate(0, 0, 100)), Bodies: 90 * 24 * time.Hour})
 	if err != nil || out.Bodies == 0 {
@@ -126,6 +135,23 @@ func TestLimit(t *testing.T) {
 	if err != nil || space.Used+space.Free > space.Limit || space.Free == 0 {
 		t.Errorf("space: %+v, %v", space, err)
 	}
+	lost := 0
+	for _, f := range []*feeder{loud, quiet, third} {
+		st, err := s.Take(t.Context(), f.f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost += f.n - int(st.Head)
+		for r, err := range s.Revisions(t.Context(), f.f, 1) {
+			if err != nil || r.Sum != sha256.Sum256(r.Raw) {
+				lost++
+			}
+		}
+	}
+	if lost != 0 {
+		t.Errorf("%d revisions are lost", lost)
+	}
+	proof.Ran(t, "S04", "at the limit reading stops, %d revisions delivered while full, %d pruned, reading goes on without a restart; lost %d", delivered, out.Bodies, lost)
 }
 
 // writeChild is refused a write by the system and tries to go on.

@@ -20,7 +20,7 @@ import (
 )
 
 // faultyRounds is how long the child of an injection works.
-const faultyRounds = 8
+const faultyRounds = 4
 
 // faultyChild works on the ledger while the system fails calls of it. It says
 // what was answered, and what it met: once the ledger is broken, everything
@@ -126,7 +126,7 @@ func inject(t *testing.T, sound string, in injection) *injected {
 	out := &injected{}
 	slots := make(chan struct{}, 3)
 	var wg sync.WaitGroup
-	for n := range 14 {
+	for n := range 8 {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -240,9 +240,9 @@ func TestAFailingDiskEndsIt(t *testing.T) {
 	dir := preparedLedger(t)
 	var hit, broken, afterwards, touched, lost int
 	for _, in := range []injection{
-		{calls: "fsync,fdatasync", with: "EIO", times: 1, first: 1, step: 2, may: "broken"},
+		{calls: "fsync,fdatasync", with: "EIO", times: 1, first: 1, step: 1, may: "broken"},
 		{calls: "pwrite64", with: "EIO", times: 1, first: 1, step: 9, may: "broken"},
-		{calls: "pread64", with: "EIO", first: 1, step: 4, may: "broken"},
+		{calls: "pread64", with: "EIO", first: 2, step: 7, may: "broken"},
 	} {
 		o := inject(t, dir, in)
 		t.Logf("%s %s: %d runs, %d hit, %d broken", in.calls, in.with, o.runs, o.hit, o.broken)
@@ -279,7 +279,7 @@ func TestADiskThatTurnsReadOnlyEndsIt(t *testing.T) {
 func TestADiskFullAtAnyWritePasses(t *testing.T) {
 	mayInject(t, "S04")
 	dir := preparedLedger(t)
-	o := inject(t, dir, injection{calls: "pwrite64", with: "ENOSPC", times: 4, first: 1, step: 8})
+	o := inject(t, dir, injection{calls: "pwrite64", with: "ENOSPC", times: 4, first: 1, step: 11})
 	t.Logf("%d runs, %d hit, %d full", o.runs, o.hit, o.full)
 	if o.hit < o.runs/3 || o.full == 0 {
 		t.Errorf("%d of %d runs found no space, %d were told", o.hit, o.runs, o.full)
