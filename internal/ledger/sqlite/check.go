@@ -73,6 +73,8 @@ func (s *Store) Check(ctx context.Context) (found []string, err error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
+	s.checking.Add(1)
+	defer s.checking.Add(-1)
 	err = s.readers.with(ctx, func(r *session) error {
 		found = pragmaCheck(ctx, r.conn, `PRAGMA integrity_check(100)`)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/ledgertest"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/proof"
 )
 
 // The tests here run this test program once more, as a child that is killed.
@@ -30,7 +32,7 @@ const (
 	pointEnv = "DROVER_TEST_LEDGER_POINT" // "7": the seventh failpoint; "ledger.migrate 3": the third of that name
 )
 
-var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild}
+var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild, "faulty": faultyChild, "contend": contendChild, "prune": pruneChild}
 
 func TestMain(m *testing.M) {
 	if play := children[os.Getenv(childEnv)]; play != nil {
@@ -41,7 +43,23 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(inMemory(m))
+}
+
+// inMemory runs the tests on a disk in memory if there is a large one: what they
+// judge is what a process leaves, and the fsyncs of some thousand ledgers take
+// minutes on a disk. Benchmarks stay on the disk.
+func inMemory(m *testing.M) int {
+	const enough = 1 << 30
+	flag.Parse()
+	var st syscall.Statfs_t
+	if flag.Lookup("test.bench").Value.String() == "" && syscall.Statfs("/dev/shm", &st) == nil && int64(st.Bavail)*st.Bsize > enough {
+		if dir, err := os.MkdirTemp("/dev/shm", "drover-ledger-"); err == nil {
+			defer func() { _ = os.RemoveAll(dir) }()
+			_ = os.Setenv("TMPDIR", dir)
+		}
+	}
+	return m.Run()
 }
 
 // armKill kills this process at a failpoint, as a power cut would.
@@ -191,6 +209,7 @@ func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	hit := make(map[string]int)
+	promises, broken := 0, 0
 	var next atomic.Int64
 	var over atomic.Bool
 	var wg sync.WaitGroup
@@ -198,13 +217,17 @@ func TestKilledAnywhere(t *testing.T) {
 		wg.Go(func() {
 			for !over.Load() && !t.Failed() {
 				n := int(next.Add(1))
-				at := killedAt(t, n)
+				at, said, whole := killedAt(t, n)
 				if at == "" {
 					over.Store(true)
 					return
 				}
 				mu.Lock()
 				hit[at]++
+				promises += said
+				if !whole {
+					broken++
+				}
 				mu.Unlock()
 			}
 		})
@@ -217,16 +240,23 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		total += hit[name]
 	}
-	t.Logf("points=%d lost=0 partial=0 %v", total, hit)
+	t.Logf("points=%d %v", total, hit)
+	if promises < total {
+		t.Errorf("%d promises at %d points: the story says too little", promises, total)
+	}
+	for _, id := range []string{"S01", "I7", "I11"} {
+		proof.Ran(t, id, "killed at each of %d failpoints of %d names, %d answers before: ledgers that lost one, or hold a step by half, %d", total, len(hit), promises, broken)
+	}
 }
 
 // killedAt runs the story to the n-th failpoint, judges, and returns where
-// that was; "" if the story ended before.
-func killedAt(t *testing.T, n int) (at string) {
+// that was, "" if the story ended before, how much had been answered by then,
+// and whether all of it is there.
+func killedAt(t *testing.T, n int) (at string, promises int, whole bool) {
 	dir := t.TempDir()
 	if _, err := keyOf(filepath.Join(dir, "vault")); err != nil {
 		t.Error(err)
-		return ""
+		return "", 0, false
 	}
 	out, err := spawn(t, "story", dir, fmt.Sprint(n)).Output()
 	said := make(map[string]uint64)
@@ -238,8 +268,9 @@ func killedAt(t *testing.T, n int) (at string) {
 		}
 		if _, err := fmt.Sscanf(line, "%s %s %d", &what, &id, &seq); err != nil || what == "error:" {
 			t.Errorf("point %d: the child said %q", n, line)
-			return at
+			return at, promises, false
 		}
+		promises++
 		said[what+" "+id] = seq
 	}
 	if at == "" && err != nil {
@@ -247,8 +278,9 @@ func killedAt(t *testing.T, n int) (at string) {
 	}
 	if err := judge(dir, said); err != nil {
 		t.Errorf("point %d, %s: %v", n, at, err)
+		return at, promises, false
 	}
-	return at
+	return at, promises, true
 }
 
 // judge opens what a killed process left.
@@ -386,6 +418,7 @@ func migrateChild(dir string) error {
 // program refuses what a newer one has changed (reference faults S09, I22).
 func TestMigrationKilled(t *testing.T) {
 	t.Parallel()
+	unusable := 0
 	for n := 1; ; n++ {
 		dir := t.TempDir()
 		if _, err := keyOf(filepath.Join(dir, "vault")); err != nil {
@@ -402,9 +435,11 @@ func TestMigrationKilled(t *testing.T) {
 			if _, err := openStory(dir); err == nil || !strings.Contains(err.Error(), "newer drover") {
 				t.Errorf("an older program on a newer ledger: %v", err)
 			}
+			proof.Ran(t, "S09", "a migration killed at each of %d statements: unusable ledgers %d; the older program refuses the newer schema", n-1, unusable)
 			return
 		}
 		if err := judge(dir, nil); err != nil {
+			unusable++
 			t.Errorf("killed at statement %d: %v", n, err)
 		}
 	}

@@ -65,6 +65,22 @@ func isOurs(err error) bool {
 	return errors.As(err, &e)
 }
 
+// isDisk reports whether the disk failed, or what it gave makes no sense:
+// SQLite calls some errors of reading so.
+func isDisk(err error) bool {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case lib.SQLITE_IOERR:
+		return e.Code() != lib.SQLITE_IOERR_SHMSIZE
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		return true
+	}
+	return false
+}
+
 // isConstraint reports whether a row was refused by the schema, such as a key
 // that is there already.
 func isConstraint(err error) bool {

@@ -10,7 +10,17 @@ func AddMigration(statements ...string) (undo func()) {
 const (
 	FileName  = fileName
 	StateName = stateName
+	LockName  = lockName
 )
+
+// NetworkFS names the file systems that are refused, by their magic numbers.
+var NetworkFS = networkFS
+
+// PretendFS makes every directory lie on a file system.
+func PretendFS(magic int64) (undo func()) {
+	fsType = func(string) (int64, bool) { return magic, true }
+	return func() { fsType = statfsType }
+}
 
 // PageSize is that of a new ledger.
 const PageSize = pageSize

@@ -19,6 +19,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/ledgertest"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/proof"
 )
 
 // bulky makes rows that do not compress.
@@ -112,8 +113,16 @@ func TestLimit(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, ledger.ErrFull) {
 		t.Errorf("a full ledger says it is ready: %v", err)
 	}
-	if err := loud.settle(loud.n); err != nil {
-		t.Errorf("settle while full: %v", err)
+	delivered := 0
+	for delivered < loud.n {
+		if err := loud.settle(delivered + 10); err != nil {
+			t.Fatalf("settle while full: %v", err)
+		}
+		delivered += 10
+	}
+	full, err := s.Space(t.Context())
+	if err != nil || full.Free != 0 {
+		t.Errorf("a full ledger says it has %d bytes left, %v", full.Free, err)
 	}
 	out, err := s.Prune(t.Context(), ledger.PruneOrder{Now: drover.InstantOf(storyTime.AddDate(0, 0, 100)), Bodies: 90 * 24 * time.Hour})
 	if err != nil || out.Bodies == 0 {
@@ -126,6 +135,23 @@ func TestLimit(t *testing.T) {
 	if err != nil || space.Used+space.Free > space.Limit || space.Free == 0 {
 		t.Errorf("space: %+v, %v", space, err)
 	}
+	lost := 0
+	for _, f := range []*feeder{loud, quiet, third} {
+		st, err := s.Take(t.Context(), f.f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost += f.n - int(st.Head)
+		for r, err := range s.Revisions(t.Context(), f.f, 1) {
+			if err != nil || r.Sum != sha256.Sum256(r.Raw) {
+				lost++
+			}
+		}
+	}
+	if lost != 0 {
+		t.Errorf("%d revisions are lost", lost)
+	}
+	proof.Ran(t, "S04", "at the limit reading stops, %d revisions delivered while full, %d pruned, reading goes on without a restart; lost %d", delivered, out.Bodies, lost)
 }
 
 // writeChild is refused a write by the system and tries to go on.
@@ -226,14 +252,7 @@ func fullChild(dir string) error {
 	}
 	// Now somebody else takes even the rest.
 	filler := filepath.Join(dir, "filler")
-	out, err := os.Create(filler)
-	if err != nil {
-		return err
-	}
-	for err == nil {
-		_, err = out.Write(make([]byte, 4096))
-	}
-	if err := out.Close(); err != nil {
+	if err := fill(filler, 0); err != nil {
 		return err
 	}
 	full, settled := 0, 0
@@ -265,8 +284,52 @@ func fullChild(dir string) error {
 	if found, err := s.Check(ctx); err != nil || len(found) > 0 {
 		return fmt.Errorf("check: %v, %w", found, err)
 	}
-	fmt.Printf("settled=%d full=%d\n", settled+20, full)
+	// Closed while nothing is left, it can be opened when there is.
+	closed := 0
+	for left := range 4 {
+		if err := fill(filler, left*1500); err != nil {
+			return err
+		}
+		if err := f.settle(f.n); err != nil && !errors.Is(err, ledger.ErrFull) {
+			return err
+		}
+		if err := s.Close(); err != nil && !errors.Is(err, ledger.ErrFull) {
+			return fmt.Errorf("close with no space at all: %w", err)
+		}
+		if err := os.Remove(filler); err != nil {
+			return err
+		}
+		if s, err = openStory(dir); err != nil {
+			return fmt.Errorf("open what was closed with no space at all: %w", err)
+		}
+		st, err := s.Take(ctx, f.f)
+		if err != nil || st.Head != uint64(f.n) {
+			return fmt.Errorf("%d of %d are there: %w", st.Head, f.n, err)
+		}
+		f.s, f.epoch = s, st.Epoch
+		if err := f.commit(20, 5000); err != nil {
+			return err
+		}
+		closed++
+	}
+	fmt.Printf("settled=%d full=%d closed=%d revisions=%d\n", settled+20, full, closed, f.n)
 	return s.Close()
+}
+
+// fill takes what a volume has left, save so many bytes.
+func fill(path string, left int) error {
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = out.Write(make([]byte, 4096))
+	}
+	info, err := out.Stat()
+	if err == nil {
+		err = out.Truncate(max(0, info.Size()-int64(left)))
+	}
+	return errors.Join(err, out.Close())
 }
 
 // TestVolumeFull: a full volume stops reading first, heals without a restart,

@@ -19,7 +19,7 @@ func (s *Store) hold(ctx context.Context, p *pruning) error {
 	var list []heldBack
 	err := s.read(ctx, func(tx *tx) error {
 		if p.Hold > 0 {
-			list = append(list, heldTooLong(tx, int64(p.Now.Add(-p.Hold)))...)
+			list = append(list, heldTooLong(tx, int64(p.Now.Add(-p.Hold)), p.wild)...)
 		}
 		if p.HoldSize > 0 {
 			list = append(list, heldTooMuch(tx, p.HoldSize)...)
@@ -50,11 +50,12 @@ func (s *Store) hold(ctx context.Context, p *pruning) error {
 // block has at most 64 rows, so the ones that matter begin near the place.
 const behind = ` FROM places p JOIN sinks k ON k.id = p.sink JOIN feeds f ON f.fid = p.fid WHERE k.retired = 0 AND p.seq < f.head`
 
-// heldTooLong finds what was stored, and had changed, before a moment.
-func heldTooLong(tx *tx, cut int64) (list []heldBack) {
+// heldTooLong finds what was stored, and had changed, before a moment; what a
+// wrong clock stamped goes by its change time alone.
+func heldTooLong(tx *tx, cut, wild int64) (list []heldBack) {
 	var h heldBack
 	found := tx.query(`SELECT sink, fid, tenant, source, until FROM (SELECT p.sink, p.fid, f.tenant, f.source, p.seq,
-		coalesce((SELECT b.first - 1 FROM blocks b WHERE b.fid = p.fid AND b.first > p.seq - 64 AND b.last > p.seq AND max(b.at, b.max_changed) >= ? ORDER BY b.first LIMIT 1), f.head) AS until`+behind+`) WHERE until > seq`, cut)
+		coalesce((SELECT b.first - 1 FROM blocks b WHERE b.fid = p.fid AND b.first > p.seq - 64 AND b.last > p.seq AND (b.at BETWEEN ?1 AND ?2 OR b.max_changed >= ?1) ORDER BY b.first LIMIT 1), f.head) AS until`+behind+`) WHERE until > seq`, cut, wild)
 	for found.next(&h.sink, &h.fid, &h.Tenant, &h.Source, &h.until) {
 		list = append(list, heldBack{h.sink, h.until, feed{Feed: h.Feed, fid: h.fid}})
 	}

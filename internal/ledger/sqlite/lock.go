@@ -17,8 +17,16 @@ import (
 // the ledger open. The lock dies with the process, however it dies.
 const lockName = "ledger.lock"
 
+// kernelLock is a lock. Close gives it back at once, even if a process that is being
+// forked at the moment still has the file, too.
+type kernelLock struct{ *os.File }
+
+func (l kernelLock) Close() error {
+	return errors.Join(syscall.Flock(int(l.Fd()), syscall.LOCK_UN), l.File.Close())
+}
+
 // lock takes the ledger for this process.
-func lock(dir string) (*os.File, error) {
+func lock(dir string) (closer, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger's lock: %w", err)
@@ -39,7 +47,7 @@ func lock(dir string) (*os.File, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("write the ledger's lock: %w", err)
 	}
-	return f, nil
+	return kernelLock{f}, nil
 }
 
 func orUnknown(s string) string {
@@ -63,9 +71,20 @@ var networkFS = map[int64]string{
 
 // onNetwork names the network file system that dir lies on, or "".
 func onNetwork(dir string) string {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
+	magic, ok := fsType(dir)
+	if !ok {
 		return ""
 	}
-	return networkFS[int64(st.Type)&0xffffffff]
+	return networkFS[magic]
+}
+
+// fsType is statfsType, but for tests that have no such file system.
+var fsType = statfsType
+
+func statfsType(dir string) (magic int64, ok bool) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, false
+	}
+	return int64(st.Type) & 0xffffffff, true
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"drover"
@@ -51,6 +52,7 @@ type Store struct {
 	names    map[int64]string // incarnations by number
 	recent   recent
 	closing  func() error
+	checking atomic.Int32 // checks under way
 
 	mu    sync.Mutex
 	feeds map[drover.Feed]*feed
@@ -137,6 +139,9 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 	if err = s.identify(ctx, adopt); err != nil {
 		return nil, err
 	}
+	if err = s.w.home.add(filepath.Join(opt.Dir, lockName)); err != nil {
+		return nil, err
+	}
 	if s.readers, err = openReaders(ctx, path); err != nil {
 		return nil, err
 	}
@@ -172,14 +177,16 @@ func (s *Store) close() error {
 		return tx.err
 	})
 	s.w.stop()
-	if err != nil {
+	if s.w.broken.Load() != nil {
 		return errors.Join(err, s.release())
 	}
 	fault.At(fault.LedgerCreate)
-	if err = s.state.write(ctx, between); err != nil {
-		return errors.Join(err, s.release())
+	if serr := s.state.write(ctx, between); serr != nil {
+		// The state says that there is a log, so it must stay: the last
+		// connection, whose end would take it away, is left to the process's.
+		return errors.Join(err, serr, s.readers.close(), s.lock.Close())
 	}
-	err = s.releaseFiles()
+	err = errors.Join(err, s.releaseFiles())
 	fault.At(fault.LedgerCreate)
 	if err == nil && !exists(filepath.Join(s.opt.Dir, fileName+"-wal")) {
 		err = s.state.close(ctx)

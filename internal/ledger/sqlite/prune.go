@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"drover"
 	"drover/internal/fault"
@@ -12,10 +13,15 @@ import (
 // pruneSlice is how many rows a call touches unless told otherwise.
 const pruneSlice = 10_000
 
+// maxAhead is how far ahead of Microsoft's time the local clock may have stamped
+// a block. That time is of the last whole read, so it may be behind itself.
+const maxAhead = 24 * time.Hour
+
 // pruning is one call of Prune.
 type pruning struct {
 	ledger.PruneOrder
 	cut  int64 // bodies that changed and were stored before it are old
+	wild int64 // what was stored later than that was stamped by a wrong clock
 	keys int64 // keys that changed before it are old
 	left int64 // rows that this call may still touch
 	out  ledger.Pruned
@@ -25,7 +31,7 @@ type pruning struct {
 // looked for by a reader; the writer looks again, feed by feed, so that nobody
 // waits for a search.
 func (s *Store) Prune(ctx context.Context, order ledger.PruneOrder) (ledger.Pruned, error) {
-	p := &pruning{PruneOrder: order, cut: int64(order.Now.Add(-order.Bodies)), keys: int64(order.Now.Add(-ledger.KeyRetention)), left: pruneSlice}
+	p := &pruning{PruneOrder: order, cut: int64(order.Now.Add(-order.Bodies)), wild: int64(order.Now.Add(maxAhead)), keys: int64(order.Now.Add(-ledger.KeyRetention)), left: pruneSlice}
 	if order.Slice > 0 {
 		p.left = int64(order.Slice)
 	}
@@ -40,8 +46,9 @@ func (s *Store) Prune(ctx context.Context, order ledger.PruneOrder) (ledger.Prun
 
 // due are the conditions under which a block may go: old by both clocks, the
 // one that stamped its rows and ours, and done by every sink in use; or of a
-// tenant whose key is gone. Parameters: 1 the cut.
-const due = `(b.last <= f.floor OR b.at < ?1 AND b.max_changed < ?1 AND
+// tenant whose key is gone. Where ours had run ahead, the other one decides.
+// Parameters: 1 the cut, 4 what no clock of ours can have said.
+const due = `(b.last <= f.floor OR (b.at < ?1 OR b.at > ?4) AND b.max_changed < ?1 AND
 	b.last <= coalesce((SELECT min(p.seq) FROM places p JOIN sinks k ON k.id = p.sink WHERE p.fid = f.fid AND k.retired = 0), f.head))`
 
 // firstKept is the first block of a feed that has to stay. Blocks go from the
@@ -65,7 +72,7 @@ func (s *Store) pruneBodies(ctx context.Context, p *pruning) error {
 		var gone int64
 		var floor uint64
 		err := s.w.do(4096, func(tx *tx) error {
-			gone, floor = dropBlocks(tx, x.fid, p.cut, p.left)
+			gone, floor = dropBlocks(tx, x.fid, p)
 			return tx.err
 		})
 		if err != nil {
@@ -87,7 +94,7 @@ func (s *Store) dueFeeds(ctx context.Context, p *pruning) (feeds []*feed, err er
 		var rows, n int64
 		var x feed
 		found := tx.query(`SELECT fid, tenant, source, owed FROM (SELECT f.fid, f.tenant, f.source, (SELECT coalesce(sum(b.last - b.first + 1), 0) FROM blocks b WHERE b.fid = f.fid AND b.last > f.floor AND b.first < `+firstKept+`) AS owed,
-			EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid AND b.first < `+firstKept+`) AS any FROM feeds f) WHERE any`, p.cut)
+			EXISTS (SELECT 1 FROM blocks b WHERE b.fid = f.fid AND b.first < `+firstKept+`) AS any FROM feeds f) WHERE any`, p.cut, nil, nil, p.wild)
 		for found.next(&x.fid, &x.Tenant, &x.Source, &n) {
 			feeds = append(feeds, &feed{Feed: x.Feed, fid: x.fid})
 			rows += n
@@ -108,10 +115,11 @@ func busiestDay(tx *tx) (n int64) {
 
 // dropBlocks drops blocks of a feed with about so many rows, and returns how
 // many they were and up to where.
-func dropBlocks(tx *tx, fid, cut, rows int64) (gone int64, floor uint64) {
+func dropBlocks(tx *tx, fid int64, p *pruning) (gone int64, floor uint64) {
 	var n, first, last, size, bytes int64
+	rows := p.left
 	var drop []int64
-	found := tx.query(`SELECT b.n, b.first, b.last, b.size FROM blocks b JOIN feeds f USING (fid) WHERE b.fid = ?2 AND b.first < `+firstKept+` ORDER BY b.first LIMIT ?3`, cut, fid, rows)
+	found := tx.query(`SELECT b.n, b.first, b.last, b.size FROM blocks b JOIN feeds f USING (fid) WHERE b.fid = ?2 AND b.first < `+firstKept+` ORDER BY b.first LIMIT ?3`, p.cut, fid, rows, p.wild)
 	for found.next(&n, &first, &last, &size) {
 		if gone < rows {
 			drop = append(drop, n)

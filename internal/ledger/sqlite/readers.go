@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"path/filepath"
 
 	"drover"
 )
@@ -66,7 +67,7 @@ func (s *Store) ask(ctx context.Context, f func(*tx) error) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	return classify("read the ledger", s.readers.with(ctx, func(r *session) error {
+	return s.unread(s.readers.with(ctx, func(r *session) error {
 		t := &tx{s: r, ctx: context.WithoutCancel(ctx)}
 		if err := f(t); err != nil {
 			return err
@@ -75,12 +76,23 @@ func (s *Store) ask(ctx context.Context, f func(*tx) error) error {
 	}))
 }
 
+// unread classifies an error of reading. One of the disk ends the store: what
+// it answers from then on could be anything. A check goes on, to name the rest.
+func (s *Store) unread(err error) error {
+	disk := isDisk(err) && s.checking.Load() == 0
+	err = classify("read the ledger "+filepath.Join(s.opt.Dir, fileName), err)
+	if disk {
+		s.w.broken.CompareAndSwap(nil, &err)
+	}
+	return err
+}
+
 // read runs f in a read transaction.
 func (s *Store) read(ctx context.Context, f func(*tx) error) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	return classify("read the ledger", s.readers.with(ctx, func(r *session) error {
+	return s.unread(s.readers.with(ctx, func(r *session) error {
 		if err := r.direct(ctx, `BEGIN`); err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"drover/internal/ledger"
 )
 
 // stateName is a small text beside the ledger that says how its last process
@@ -83,10 +85,24 @@ func (s *state) write(_ context.Context, c condition) error {
 	if c != closed {
 		s.size, s.sum = 0, 0
 	}
+	text := fmt.Appendf(nil, stateForm, s.id, conditions[c], s.size, s.sum)
+	err := s.put(text)
+	if errors.Is(err, ledger.ErrFull) && c == between && s.condition == inUse {
+		err = s.overwrite(text)
+	}
+	if err != nil {
+		return classify("note the state of the ledger", err)
+	}
+	s.condition = c
+	return nil
+}
+
+// put writes the state beside its name and then gives it the name.
+func (s *state) put(text []byte) error {
 	path := filepath.Join(s.dir, stateName)
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
-		_, err = fmt.Fprintf(f, stateForm, s.id, conditions[c], s.size, s.sum)
+		_, err = f.Write(text)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err == nil {
@@ -95,11 +111,19 @@ func (s *state) write(_ context.Context, c condition) error {
 	if err == nil {
 		err = syncDir(s.dir)
 	}
+	return noSpace(err)
+}
+
+// overwrite writes the state where it stands, which takes no space: a full disk
+// must not keep a ledger from being closed. The text is not shorter than what
+// is there, and both lie in one sector.
+func (s *state) overwrite(text []byte) error {
+	f, err := os.OpenFile(filepath.Join(s.dir, stateName), os.O_WRONLY, 0)
 	if err != nil {
-		return classify("note the state of the ledger", noSpace(err))
+		return err
 	}
-	s.condition = c
-	return nil
+	_, err = f.WriteAt(text, 0)
+	return noSpace(errors.Join(err, f.Sync(), f.Close()))
 }
 
 // close sums up the file and notes that it is closed.

@@ -22,6 +22,7 @@ type writer struct {
 	*session
 	db    *sql.DB
 	dir   string
+	home  home
 	queue chan *work
 	done  chan struct{}
 	space space
@@ -58,7 +59,7 @@ func newWriter(ctx context.Context, dir, path string, limit int64) (*writer, err
 		_ = db.Close()
 		return nil, classify("open", err)
 	}
-	w := &writer{session: newSession(conn), db: db, dir: dir, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit, pageSize: pageSize, logPages: logBytes / pageSize}}
+	w := &writer{session: newSession(conn), db: db, dir: dir, home: home{path: path}, queue: make(chan *work, 256), done: make(chan struct{}), space: space{limit: limit, pageSize: pageSize, logPages: logBytes / pageSize}}
 	if err := configure(ctx, conn); err != nil {
 		_ = w.close()
 		return nil, err
@@ -220,11 +221,19 @@ func (w *writer) transact(ctx context.Context, group []*work) error {
 	t.err = nil
 	now, measured := w.measured(t)
 	fault.At(fault.LedgerBeforeCommit)
+	if err := w.home.check(); err != nil {
+		_ = w.direct(ctx, `ROLLBACK`)
+		return w.failed("commit", err)
+	}
 	if err := w.direct(ctx, `COMMIT`); err != nil {
 		_ = w.direct(ctx, `ROLLBACK`)
 		return w.failed("commit", err)
 	}
 	fault.At(fault.LedgerAfterCommit)
+	// Once more, since a commit to files without a name is on no disk.
+	if err := w.home.check(); err != nil {
+		return w.failed("commit", err)
+	}
 	if measured {
 		now.onVolume(w.dir)
 		w.space = now

@@ -32,9 +32,15 @@ import (
 
 const (
 	childEnv = "DROVER_POWER_CHILD"
+	shortEnv = "DROVER_POWER_SHORT" // one cycle, with a prune at its end
 	images   = 500
 	commits  = 60
 	rows     = 7
+	// shortCommits make one full cycle: rotation of the file included.
+	shortCommits = 2
+
+	// What the file sink puts away, in a long run and in a short one.
+	fileBytes, shortBytes = 20_000, 1_000
 )
 
 var tenant = drover.Tenant{ID: "00000000-0000-4000-8000-00000000000a", Name: "contoso", Customer: "contoso", App: "default", State: drover.Active, Sources: []drover.SourceID{drover.GraphAlerts}}
@@ -67,7 +73,7 @@ func (everywhere) Generation() uint64                       { return 1 }
 
 // delivering delivers to files until everything is taken, or f ends.
 func delivering(store ledger.Store, dir string, f func(ctx context.Context, d *deliver.Deliverer) error) error {
-	s, err := file.New(file.Options{Root: filepath.Join(dir, "out"), Path: "{tenant}.ndjson", MaxBytes: 20_000})
+	s, err := file.New(file.Options{Root: filepath.Join(dir, "out"), Path: "{tenant}.ndjson", MaxBytes: maxBytes()})
 	if err != nil {
 		return err
 	}
@@ -119,6 +125,15 @@ func caughtUp(ctx context.Context, store ledger.Store) error {
 	return errors.New("the sink did not get everything in time")
 }
 
+func short() bool { return os.Getenv(shortEnv) != "" }
+
+func maxBytes() int64 {
+	if short() {
+		return shortBytes
+	}
+	return fileBytes
+}
+
 // child commits and delivers, and says each commit and each place once it was
 // told that they are durable.
 func child(dir string) error {
@@ -136,6 +151,9 @@ func child(dir string) error {
 	}
 	err = delivering(store, dir, func(ctx context.Context, d *deliver.Deliverer) error {
 		for n := range commits {
+			if short() && n == shortCommits {
+				break
+			}
 			var revs []drover.Revision
 			for i := range rows {
 				revs = append(revs, revision(n*rows+i+1))
@@ -153,6 +171,13 @@ func child(dir string) error {
 		}
 		return caughtUp(ctx, store)
 	})
+	if err == nil && short() {
+		year := revision(shortCommits * rows).Changed.Add(400 * 24 * time.Hour)
+		var out ledger.Pruned
+		if out, err = store.Prune(context.Background(), ledger.PruneOrder{Now: max(year, drover.InstantOf(time.Now()).Add(400*24*time.Hour)), Bodies: 24 * time.Hour, Confirmed: true}); err == nil && out.Bodies == 0 {
+			err = errors.New("nothing was pruned")
+		}
+	}
 	return errors.Join(err, store.Close())
 }
 
@@ -162,9 +187,11 @@ func revision(n int) drover.Revision {
 	return drover.Revision{AlertID: fmt.Sprint("a", n), Changed: at, Created: at, Sum: sha256.Sum256(raw), Raw: raw}
 }
 
-func TestNothingSaidIsLostByAPowerCut(t *testing.T) {
+// record runs the child under strace.
+func record(t *testing.T, id string) *powercut.Trace {
+	t.Helper()
 	if err := powercut.Here(); err != nil {
-		proof.NotHere(t, "S02", "%v", err)
+		proof.NotHere(t, id, "%v", err)
 	}
 	root := filepath.Join(t.TempDir(), "disk")
 	key := filepath.Join(t.TempDir(), "keys", "k")
@@ -185,22 +212,61 @@ func TestNothingSaidIsLostByAPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said, delivered, inside int
-	err = trace.Images(ramDir(t), images, 1, func(img powercut.Image) error {
+	return trace
+}
+
+func TestNothingSaidIsLostByAPowerCut(t *testing.T) {
+	trace := record(t, "S02")
+	var said, delivered, inside, torn, tears, promises, broken int
+	err := trace.Images(ramDir(t), images, 1, func(img powercut.Image) error {
 		s, d, err := judge(img)
 		said, delivered = max(said, s), max(delivered, d)
+		promises += len(img.Said)
 		if img.Cut < trace.Calls() {
 			inside++
 		}
-		return err
+		if img.Torn > 0 {
+			torn, tears = torn+1, tears+img.Torn
+		}
+		if err != nil {
+			broken++
+			t.Errorf("cut before call %d: %v", img.Cut, err)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if said < commits*rows*9/10 || inside < images*9/10 {
-		t.Fatalf("the cuts do not cover the run: %d revisions said, %d images inside of it", said, inside)
+	if said < commits*rows*9/10 || inside < images*9/10 || torn < images/20 {
+		t.Fatalf("the cuts do not cover the run: %d revisions said, %d images inside of it, %d with a torn write", said, inside, torn)
 	}
-	proof.Ran(t, "S02", "%d images of %d calls: acknowledged commits lost 0, corrupt 0, lost 0 and repeated 0 in the file", images, trace.Calls())
+	proof.Ran(t, "S02", "%d images of %d calls: %d with an acknowledged commit lost, a ledger that is not sound, or a record lost or doubled in the file", images, trace.Calls(), broken)
+	proof.Ran(t, "S03", "%d of %d images hold %d writes of which only some 512-byte parts are there: not sound %d", torn, images, tears, broken)
+	proof.Ran(t, "I11", "%d lines said before the cuts of %d images: images that lack one %d", promises, images, broken)
+}
+
+// TestAnyCallOfACycleMayBeTheLast kills the process at every system call that
+// changes a file, from making the ledger to its prune (reference faults S01).
+func TestAnyCallOfACycleMayBeTheLast(t *testing.T) {
+	t.Setenv(shortEnv, "1")
+	trace := record(t, "S01")
+	broken, heads := 0, 0
+	n, err := trace.Kills(ramDir(t), func(img powercut.Image) error {
+		_, head, err := judge(img)
+		heads = max(heads, head)
+		if err != nil {
+			broken++
+			t.Errorf("killed at call %d: %v", img.Cut, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if heads != shortCommits*rows || n < 50 {
+		t.Errorf("%d points, %d revisions at most: not a whole cycle", n, heads)
+	}
+	proof.Ran(t, "S01", "killed at each of %d points in the %d calls of one cycle: ledgers or files with something lost, doubled or not sound %d", n, trace.Calls(), broken)
 }
 
 // ramDir is a directory in memory if there is one: images are many small files.

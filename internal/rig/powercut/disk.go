@@ -154,7 +154,7 @@ func resize(b []byte, n int) []byte {
 // image returns the names and contents as they could be found after a cut
 // now: what is durable, and a random part of the rest. In a third of the
 // images all of it is there, in a third none of it.
-func (d *disk) image(rng *rand.Rand) map[string][]byte {
+func (d *disk) image(rng *rand.Rand) (_ map[string][]byte, tears int) {
 	mode := rng.IntN(3)
 	names := maps.Clone(d.kept)
 	for _, o := range d.changes {
@@ -178,37 +178,97 @@ func (d *disk) image(rng *rand.Rand) map[string][]byte {
 					content = playOne(content, o, 0, 0)
 				}
 			default:
-				content = torn(content, o, rng)
+				var tear bool
+				if content, tear = torn(content, o, rng); tear {
+					tears++
+				}
 			}
 		}
 		out[name] = content
 	}
-	return out
+	return out, tears
 }
 
-// torn applies a write whole, not at all, or only some of its sectors.
-func torn(content []byte, o op, rng *rand.Rand) []byte {
+// torn applies a write whole, not at all, or only some of its sectors, and
+// reports whether it was the last.
+func torn(content []byte, o op, rng *rand.Rand) (_ []byte, tear bool) {
 	switch rng.IntN(4) {
 	case 0:
-		return content
+		return content, false
 	case 1, 2:
-		return playOne(content, o, 0, len(o.data))
+		return playOne(content, o, 0, len(o.data)), false
 	}
+	some, all := false, true
 	for from := 0; from < len(o.data); {
 		to := min(len(o.data), from+sector-int(o.off+int64(from))%sector)
 		if rng.IntN(2) == 0 {
 			content = playOne(content, o, from, to)
+			some = true
+		} else {
+			all = false
 		}
 		from = to
 	}
-	return content
+	return content, some && !all
 }
 
-// Image is a directory as it could be found after a power cut.
+// page is how much of a long write the system does at once: a kill can fall
+// between two.
+const page = 4096
+
+// Kills builds the directory that the process would have left if it had been
+// killed at each call that changes a file: before it, and in the middle of a
+// write that is longer than a page. Nothing is lost then that was written; only
+// what had not been done yet is not there. It stops at the first error and
+// returns how many there were.
+func (t *Trace) Kills(dir string, check func(Image) error) (n int, err error) {
+	d := newDisk()
+	for i, o := range t.ops {
+		if o.kind == opSync || o.kind == opSay {
+			d.apply(o)
+			continue
+		}
+		parts := []int{0}
+		if o.kind == opWrite && len(o.data) > page {
+			parts = append(parts, page)
+		}
+		for _, part := range parts {
+			files := d.seen()
+			if part > 0 {
+				files[o.path] = playOne(files[o.path], o, 0, part)
+			}
+			img := Image{Dir: filepath.Join(dir, fmt.Sprintf("kill-%d-%d", i, part)), Cut: i, Said: d.said}
+			if err := write(img.Dir, d.dirs, files); err != nil {
+				return n, err
+			}
+			if err := check(img); err != nil {
+				return n, fmt.Errorf("killed at call %d of %d, %d bytes of it done: %w", i, len(t.ops), part, err)
+			}
+			if err := os.RemoveAll(img.Dir); err != nil {
+				return n, err
+			}
+			n++
+		}
+		d.apply(o)
+	}
+	return n, nil
+}
+
+// seen is what other processes find: everything that was done.
+func (d *disk) seen() map[string][]byte {
+	out := make(map[string][]byte, len(d.names))
+	for name, f := range d.names {
+		out[name] = play(f.durable, f.pending)
+	}
+	return out
+}
+
+// Image is a directory as it could be found after a power cut, or a kill.
 type Image struct {
 	Dir  string
 	Cut  int      // the first call that did not happen
 	Said []string // what the process had said on standard output by then
+	Torn int      // writes of which only a part is there
 }
 
 // Images builds n images below dir at random cuts, and calls check with each;
@@ -228,8 +288,9 @@ func (t *Trace) Images(dir string, n int, seed uint64, check func(Image) error) 
 		for ; at < cut; at++ {
 			d.apply(t.ops[at])
 		}
-		img := Image{Dir: filepath.Join(dir, fmt.Sprintf("image-%d", i)), Cut: cut, Said: d.said}
-		if err := write(img.Dir, d.dirs, d.image(rng)); err != nil {
+		files, torn := d.image(rng)
+		img := Image{Dir: filepath.Join(dir, fmt.Sprintf("image-%d", i)), Cut: cut, Said: d.said, Torn: torn}
+		if err := write(img.Dir, d.dirs, files); err != nil {
 			return err
 		}
 		if err := check(img); err != nil {
