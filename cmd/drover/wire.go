@@ -223,7 +223,7 @@ func (a *app) destinations() (out []deliver.Destination, err error) {
 func (a *app) sink(c config.Sink) (drover.Sink, error) {
 	switch c.Type {
 	case config.TypeFile:
-		return file.New(file.Options{Root: c.File.Root, Path: c.File.Path, MaxBytes: int64(c.File.Rotate.MaxBytes), MaxAge: c.File.Rotate.MaxAge})
+		return file.New(file.Options{Root: c.File.Root, Path: c.File.Path, Sink: c.ID, MaxBytes: int64(c.File.Rotate.MaxBytes), MaxAge: c.File.Rotate.MaxAge})
 	case config.TypeStdout:
 		return stdout.New(os.Stdout), nil
 	case config.TypeSplunkHEC:
@@ -251,8 +251,15 @@ func (a *app) splunk(c config.Sink) (drover.Sink, error) {
 }
 
 // tokenName tells tokens apart by where they are kept, never by what they are.
+// Two files of one name in two directories are two tokens.
 func tokenName(r *config.SecretRef) string {
-	return filepath.Base(r.File) + r.Env + r.Credential
+	switch {
+	case r.Env != "":
+		return "env:" + r.Env
+	case r.Credential != "":
+		return "credential:" + r.Credential
+	}
+	return r.File
 }
 
 // refreshStore keeps delegated refresh tokens in the ledger.

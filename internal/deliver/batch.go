@@ -27,6 +27,14 @@ type batch struct {
 // what an idle lane needed is not kept.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
 
+// held is what names a batch between two tries.
+type held struct {
+	ranges     []drover.Range
+	generation uint64
+	claimed    bool
+	unclear    bool
+}
+
 // free gives the batch's buffer back once nobody reads its records again.
 func (b *batch) free() {
 	if b.buf != nil {
@@ -183,9 +191,13 @@ func (l *lane) again(feeds []*feed) {
 // more.
 func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, size int) (more bool, err error) {
 	l.s.mu.Lock()
-	place, tenant, removed := x.place, x.tenant, x.removed
+	place, tenant, gone := x.place, x.tenant, x.removed
+	if !gone && x.want != l.name {
+		l.s.move(x, x.want) // nothing of it is under way here
+		gone = true
+	}
 	l.s.mu.Unlock()
-	if removed {
+	if gone {
 		return false, nil
 	}
 	revs, err := l.s.d.opt.Store.After(ctx, x.Feed, place.Seq, rows, size)
@@ -240,43 +252,58 @@ func (l *lane) loadMark(ctx context.Context) error {
 	return nil
 }
 
-// rebuild puts the batch of an attempt together again, byte for byte: a record
-// is a pure function of the stored row and the sink's config. What was settled
-// since is left out.
-func (l *lane) rebuild(ctx context.Context, a ledger.Attempt) (*batch, error) {
+// rebuild puts a batch together again, byte for byte: a record is a pure
+// function of the stored row and the sink's config. What was settled since is
+// left out, and so is what a tenant that was removed has left.
+func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 	if err := l.loadMark(ctx); err != nil {
 		return nil, err
 	}
-	b := &batch{generation: a.Generation, claimed: true}
+	b := &batch{generation: h.generation, claimed: h.claimed, unclear: h.unclear}
 	e := l.s.encoder()
-	for _, r := range a.Ranges {
+	for _, r := range h.ranges {
+		l.s.mu.Lock()
 		x := l.s.feeds[r.Feed]
 		if x == nil {
+			l.s.mu.Unlock()
 			continue
 		}
-		routed := l.s.d.opt.Routes.Routed(x.tenant, l.s.ID)
-		for seq := max(r.First, x.place.Seq+1); seq <= r.Last; {
-			revs, err := l.s.d.opt.Store.After(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes)
-			if err != nil {
-				return nil, err
-			}
-			if len(revs) == 0 {
-				break
-			}
-			for i := range revs {
-				rev := &revs[i]
-				if rev.Seq > r.Last {
-					break
-				}
-				if _, done := slices.BinarySearch(x.place.Beyond, rev.Seq); !done {
-					l.add(b, &e, x.tenant, rev, routed)
-				}
-			}
-			seq = revs[len(revs)-1].Seq + 1
+		place, tenant := x.place, x.tenant
+		l.s.mu.Unlock()
+		if err := l.reread(ctx, b, &e, r, place, tenant); err != nil {
+			return nil, err
 		}
 	}
 	b.buf = e.fill(b.items)
 	return b, nil
+}
+
+// reread adds the revisions of a range that are not done.
+func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range, place ledger.Place, tenant drover.Tenant) error {
+	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
+	for seq := max(r.First, place.Seq+1); seq <= r.Last; {
+		revs, err := l.s.d.opt.Store.After(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil // the tenant was removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if len(revs) == 0 {
+			return nil
+		}
+		for i := range revs {
+			rev := &revs[i]
+			if rev.Seq > r.Last {
+				return nil
+			}
+			if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done {
+				l.add(b, e, tenant, rev, routed)
+			}
+		}
+		seq = revs[len(revs)-1].Seq + 1
+	}
+	return nil
 }
 
 // encoder encodes the records of one batch into one buffer.

@@ -11,7 +11,9 @@
 //   - At a sink that can be asked (drover.Asker) nothing is sent again before
 //     the sink was asked what it has, after a crash too.
 //   - A dead, slow or refusing sink delays nobody else, and a lane of it that
-//     is refused does not stop its other lanes.
+//     is refused, or has much to send, does not stop its other lanes.
+//   - Bodies are in memory only while they are sent: what a sink does not take
+//     is read again for the next try.
 package deliver
 
 import (
@@ -138,14 +140,6 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	}
 	if err := d.opt.Store.Sinks(ctx, sinks); err != nil {
 		return fmt.Errorf("make the sinks known: %w", err)
-	}
-	for _, s := range d.dests {
-		if err := s.recover(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("sink %s: %w", s.ID, err)
-		}
 	}
 	var wg sync.WaitGroup
 	for _, s := range d.dests {

@@ -143,11 +143,13 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 			}
 			w.epochs[feed(n)] = st.Epoch
 		}
+		defer func() { // also when f ends the test
+			w.stop()
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		f(w)
-		w.stop()
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -172,8 +174,17 @@ func (w *world) commit(n, count int) {
 
 func (w *world) begin(sinks ...deliver.Destination) {
 	w.Helper()
+	w.beginAt(nil, sinks...)
+}
+
+// beginAt begins; of the sinks those in now are to have what comes from now on.
+func (w *world) beginAt(now map[drover.SinkID]bool, sinks ...deliver.Destination) {
+	w.Helper()
 	for i := range sinks {
-		sinks[i].Format, sinks[i].FromAll = format.JSON{}, true
+		sinks[i].FromAll = !now[sinks[i].ID]
+		if sinks[i].Format == nil {
+			sinks[i].Format = format.JSON{}
+		}
 		if sinks[i].MaxRecords == 0 {
 			sinks[i].MaxRecords = 10
 		}

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,15 +22,16 @@ type dest struct {
 	lanes      map[string]*lane
 	hot        map[*lane]struct{} // lanes that have, or may have, something to do
 	running    int                // lanes that have a goroutine now
+	waiting    bool               // a lane is due and all goroutines are taken
 	wake       chan struct{}      // something may have become due
 }
 
-// feed is one feed as this sink sees it. Its lane owns place and tenant while
-// it runs.
+// feed is one feed as this sink sees it. Its lane owns the place while it runs.
 type feed struct {
 	drover.Feed
 	tenant  drover.Tenant
 	lane    *lane
+	want    string // the lane where the tenant's records belong now
 	place   ledger.Place
 	pending bool // there may be revisions behind the place
 	removed bool // the tenant is gone
@@ -42,6 +44,9 @@ func newDest(d *Deliverer, s Destination) *dest {
 
 // run starts lanes as they become due.
 func (s *dest) run(ctx context.Context) error {
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	broken := make(chan error, 1)
@@ -59,11 +64,11 @@ func (s *dest) run(ctx context.Context) error {
 		case <-s.wake:
 		case <-timer.C:
 		case <-check.C:
-			if err := s.load(ctx, false); err != nil && ctx.Err() == nil {
+			if err := passing(s.load(ctx, false)); err != nil {
 				return err
 			}
 		case <-scan.C:
-			if err := s.load(ctx, true); err != nil && ctx.Err() == nil {
+			if err := passing(s.load(ctx, true)); err != nil {
 				return err
 			}
 		}
@@ -84,8 +89,8 @@ func (s *dest) run(ctx context.Context) error {
 	}
 }
 
-// due takes the lanes that may run now, and says how long to wait for the
-// next.
+// due takes the lanes that may run now, those that wait longest first, and says
+// how long to wait for the next.
 func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,28 +99,51 @@ func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 		if l.running {
 			continue
 		}
-		if l.current == nil && len(l.queue) == 0 {
+		if !l.busy() && len(l.queue) == 0 {
 			delete(s.hot, l)
 			continue
 		}
-		at := l.notBefore
-		if l.current == nil && l.waiting < s.MaxRecords {
-			if ripe := l.since.Add(s.MaxAge); ripe.After(at) {
-				at = ripe
-			}
-		}
-		if at.After(now) {
+		if at := l.dueAt(); at.After(now) {
 			wait = min(wait, at.Sub(now))
 			continue
 		}
-		if s.running >= s.Lanes {
-			continue // an ending lane wakes us
-		}
-		s.running++
-		l.running = true
 		due = append(due, l)
 	}
+	slices.SortFunc(due, func(a, b *lane) int { return a.dueAt().Compare(b.dueAt()) })
+	free := max(s.Lanes-s.running, 0)
+	if s.waiting = len(due) > free; s.waiting {
+		due = due[:free] // an ending lane wakes us
+	}
+	for _, l := range due {
+		s.running++
+		l.running = true
+	}
 	return due, wait
+}
+
+// dueAt is when a lane may run: after the pause that an error asks for, and
+// when there is enough to send or it has waited long enough. The sink's lock is
+// held.
+func (l *lane) dueAt() time.Time {
+	at := l.notBefore
+	if l.busy() {
+		return at
+	}
+	ripe := l.since
+	if l.waiting < l.s.MaxRecords {
+		ripe = ripe.Add(l.s.MaxAge)
+	}
+	if ripe.After(at) {
+		return ripe
+	}
+	return at
+}
+
+// crowded reports whether a lane waits for another to end.
+func (s *dest) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
 }
 
 // ended gives a lane's place back.
@@ -161,12 +189,22 @@ func (s *dest) mark(x *feed, n int) {
 	}
 }
 
+// move makes a feed another lane's. No batch under way holds anything of it, or
+// the batch is that lane's. The lock is held.
+func (s *dest) move(x *feed, name string) {
+	old := x.lane
+	old.queue = slices.DeleteFunc(old.queue, func(y *feed) bool { return y == x })
+	x.lane, x.pending = s.lane(name), false
+	s.mark(x, s.MaxRecords)
+	s.nudge()
+}
+
 // load brings feeds and places up to date: always when tenants changed, and in
 // a scan to find what no hint told of.
 func (s *dest) load(ctx context.Context, scan bool) error {
 	generation, err := s.d.opt.Store.Generation(ctx)
 	if err != nil {
-		return passing(err)
+		return err
 	}
 	s.mu.Lock()
 	same := generation == s.generation
@@ -176,11 +214,11 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 	}
 	tenants, err := s.d.opt.Store.ListTenants(ctx)
 	if err != nil {
-		return passing(err)
+		return err
 	}
 	places, err := s.d.opt.Store.Places(ctx, s.ID)
 	if err != nil {
-		return passing(err)
+		return err
 	}
 	byID := make(map[drover.TenantID]drover.Tenant, len(tenants))
 	for _, t := range tenants {
@@ -198,17 +236,15 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 			}
 			continue
 		}
+		want := s.Sink.Lane(t)
 		x := s.feeds[p.Feed]
 		if x == nil {
-			l := s.lane(s.Sink.Lane(t))
-			x = &feed{Feed: p.Feed, tenant: t, lane: l, place: p}
+			x = &feed{Feed: p.Feed, lane: s.lane(want), place: p}
 			s.feeds[p.Feed] = x
 		}
-		if !x.lane.running {
-			x.tenant = t
-			if p.Seq > x.place.Seq { // moved by someone else: a bound on what a sink holds back
-				x.place = p
-			}
+		x.tenant, x.want = t, want
+		if !x.lane.running && p.Seq > x.place.Seq { // moved by someone else: a bound on what a sink holds back
+			x.place = p
 		}
 		if p.Head > p.Seq+uint64(len(p.Beyond)) && !x.pending {
 			s.mark(x, int(min(p.Head-p.Seq, uint64(s.MaxRecords))))
@@ -236,27 +272,47 @@ func passing(err error) error {
 	return nil
 }
 
-// recover asks the sink what it has of the attempts that an earlier process
-// left open, settles that, and keeps the rest as each lane's next batch.
+// recover loads everything and takes up the attempts that an earlier process
+// left open: each is its lane's next batch, about which the sink is asked
+// first. A feed that belongs to another lane by now stays with the attempt's
+// until that is closed.
 func (s *dest) recover(ctx context.Context) error {
+	attempts, err := s.begin(ctx)
+	for err != nil {
+		if passing(err) != nil {
+			return err
+		}
+		s.d.log.Warn("the places of a sink cannot be read", "sink", s.ID, "again_in", firstPause, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(firstPause):
+		}
+		attempts, err = s.begin(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range attempts {
+		l := s.lane(a.Lane)
+		s.hot[l] = struct{}{}
+		l.held = &held{ranges: a.Ranges, generation: a.Generation, claimed: true, unclear: true}
+		for _, r := range a.Ranges {
+			if x := s.feeds[r.Feed]; x != nil && x.lane != l {
+				s.move(x, a.Lane)
+			}
+		}
+	}
+	return nil
+}
+
+// begin reads what a sink begins with.
+func (s *dest) begin(ctx context.Context) ([]ledger.Attempt, error) {
 	if err := s.load(ctx, true); err != nil {
-		return err
+		return nil, err
 	}
 	attempts, err := s.d.opt.Store.Attempts(ctx, s.ID)
 	if err != nil {
-		return fmt.Errorf("read open attempts: %w", err)
+		return nil, fmt.Errorf("read open attempts: %w", err)
 	}
-	for _, a := range attempts {
-		s.mu.Lock()
-		l := s.lane(a.Lane)
-		s.hot[l] = struct{}{}
-		s.mu.Unlock()
-		b, err := l.rebuild(ctx, a)
-		if err != nil {
-			return fmt.Errorf("read the batch that was under way: %w", err)
-		}
-		b.unclear = true
-		l.current = b
-	}
-	return nil
+	return attempts, nil
 }

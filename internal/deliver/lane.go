@@ -24,6 +24,7 @@ type lane struct {
 
 	// Of the goroutine that has the lane.
 	current   *batch
+	held      *held // the batch under way, between two tries
 	mark      []byte
 	marked    bool // mark has been read from the ledger
 	fails     int
@@ -45,19 +46,20 @@ const (
 func (l *lane) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if l.current == nil {
-			b, err := l.compose(ctx)
+			b, err := l.next(ctx)
 			if err != nil {
 				return l.failed(err)
 			}
 			if b == nil {
 				return nil
 			}
-			l.current = b
+			l.current, l.held = b, nil
 		}
 		if err := l.send(ctx, l.current); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
+			l.hold()
 			return l.failed(err)
 		}
 		l.current.free()
@@ -70,8 +72,40 @@ func (l *lane) run(ctx context.Context) error {
 				l.s.d.notify(Event{Sink: l.s.ID, Lane: l.name, What: "freed"})
 			}
 		}
+		if l.s.crowded() {
+			return nil // others wait; this lane's turn comes again
+		}
 	}
 	return nil
+}
+
+// next returns the batch to send: the one under way, else a new one, nil if
+// there is nothing.
+func (l *lane) next(ctx context.Context) (*batch, error) {
+	if l.held == nil {
+		return l.compose(ctx)
+	}
+	b, err := l.rebuild(ctx, l.held)
+	if err != nil {
+		return nil, fmt.Errorf("read the batch that was under way: %w", err)
+	}
+	return b, nil
+}
+
+// busy reports whether a batch is under way.
+func (l *lane) busy() bool { return l.current != nil || l.held != nil }
+
+// hold keeps of a batch that failed what names it, and lets its bodies go: many
+// lanes may wait for a sink that is down. An outcome that the ledger has not
+// stored needs the batch as it is.
+func (l *lane) hold() {
+	b := l.current
+	if b.unsettled != nil {
+		return
+	}
+	l.held = &held{ranges: b.ranges(), generation: b.generation, claimed: b.claimed, unclear: b.unclear}
+	b.free()
+	l.current = nil
 }
 
 // failed decides how long the lane waits. Only a broken promise of our own is

@@ -43,7 +43,10 @@ type handle interface {
 // below it, whatever links lie in the tree (reference faults U09).
 type rooted struct{ *os.Root }
 
-var errNotRegular = errors.New("not a regular file")
+var (
+	errNotRegular = errors.New("not a regular file")
+	errNotDir     = errors.New("not a directory")
+)
 
 func (d rooted) open(name string) (handle, error) {
 	// A pipe would block, a link would make two files one.
@@ -107,6 +110,8 @@ func diskError(op string, err error) error {
 		e.Kind, e.Hint = drover.Transient, "the system is short of files or memory; raise the limit of open files"
 	case errors.Is(err, errNotRegular):
 		e.Hint = "a link, a pipe or a directory stands where the file should be; take it away"
+	case errors.Is(err, errNotDir):
+		e.Hint = "a link or a file stands where a directory should be; take it away"
 	case errors.Is(err, syscall.EROFS):
 		e.Hint = "the disk is mounted for reading only; mount it for writing"
 	case errors.Is(err, fs.ErrPermission):

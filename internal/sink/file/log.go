@@ -210,6 +210,7 @@ func (l *log) rotate() error {
 }
 
 // ensureDirs makes the directories of the path, each durable in the one above.
+// A link among them is refused: it would make two customers' files one.
 func (l *log) ensureDirs() error {
 	for i, c := range l.name {
 		if c != '/' {
@@ -217,6 +218,13 @@ func (l *log) ensureDirs() error {
 		}
 		dir := l.name[:i]
 		if err := l.s.disk.mkdir(dir, dirMode(l.s.opt.Mode)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return diskError("make the directory of "+l.name, err)
+		}
+		info, err := l.s.disk.stat(dir)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s: %w", dir, errNotDir)
+		}
+		if err != nil {
 			return diskError("make the directory of "+l.name, err)
 		}
 		if err := l.s.disk.syncDir(path.Dir(dir)); err != nil {

@@ -11,8 +11,11 @@ import (
 
 	"drover"
 	"drover/internal/format"
+	"drover/internal/proof"
 	"drover/internal/sink/sinktest"
 )
+
+func ran(t testing.TB, fault, figure string) { proof.Ran(t, fault, "%s", figure) }
 
 // onDisk builds a sink as a new process would, on a disk of memory.
 func onDisk(d disk, opt Options) *Sink {
@@ -64,6 +67,7 @@ func TestTheSuite(t *testing.T) {
 	for name, max := range map[string]int64{"one file": 1 << 20, "put away after each few batches": 4000, "put away after every batch": 1} {
 		t.Run(name, func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
+				Ran: ran,
 				Open: func(t *testing.T) sinktest.Target {
 					dir := t.TempDir()
 					s, err := New(Options{Root: dir, MaxBytes: max})

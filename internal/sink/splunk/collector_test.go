@@ -1,13 +1,18 @@
 package splunk_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"context"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"drover"
@@ -33,11 +38,26 @@ type collector struct {
 
 type change func(*lab.Options, *splunk.Options)
 
+// newCollector starts one on loopback.
 func newCollector(t *testing.T, ack bool, changes ...change) *collector {
+	t.Helper()
+	changes = append([]change{func(_ *lab.Options, o *splunk.Options) { o.AckEvery, o.AckWait = time.Millisecond, 10*time.Second }}, changes...)
+	return start(t, ack, nil, changes)
+}
+
+// bubble runs a test in virtual time; its collectors are reached over pipes.
+func bubble(t *testing.T, f func(t *testing.T, start func(ack bool, changes ...change) *collector)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f(t, func(ack bool, changes ...change) *collector { return start(t, ack, newPipes(), changes) })
+	})
+}
+
+func start(t *testing.T, ack bool, p *pipes, changes []change) *collector {
 	t.Helper()
 	c := &collector{laneOf: make(map[string]string)}
 	opt := lab.Options{}
-	c.opt = splunk.Options{Ack: ack, AckEvery: time.Millisecond, AckWait: 100 * time.Millisecond}
+	c.opt = splunk.Options{Ack: ack}
 	for _, x := range sinktest.Tenants {
 		opt.Tokens = append(opt.Tokens, lab.Token{Name: string(x.Customer), Value: secretOf(x), Indexes: []string{indexOf(x)}, UseACK: ack})
 	}
@@ -50,11 +70,17 @@ func newCollector(t *testing.T, ack bool, changes ...change) *collector {
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(c.serve))
 	srv.EnableHTTP2 = true
+	client := httpx.Options{AllowPrivate: true}
+	if p != nil {
+		_ = srv.Listener.Close()
+		srv.Listener, client.Dial = p, p.dial
+	}
 	srv.Listener = c.Listener(srv.Listener)
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	c.url = srv.URL
-	c.client = newClient(t, httpx.Options{AllowPrivate: true, CAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})})
+	client.CAs = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	c.client = newClient(t, client)
 	return c
 }
 
@@ -179,5 +205,34 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.conns <- there:
+		return here, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8088} }
+
+// unzip is the body of a request as it was before compression.
+func unzip(t testing.TB, r httpx.Request) []byte {
+	t.Helper()
+	if r.Header.Get("Content-Encoding") != "gzip" {
+		return r.Body
+	}
+	z, err := gzip.NewReader(bytes.NewReader(r.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -48,7 +48,7 @@ func (s *Sink) post(ctx context.Context, l *lane, endpoint string, body []byte) 
 	if s.opt.Ack {
 		h.Set("X-Splunk-Request-Channel", l.channel)
 	}
-	if c := s.cookies.header(); c != "" {
+	if c := l.cookies.header(); c != "" {
 		h.Set("Cookie", c)
 	}
 	if len(body) >= leastZipped {
@@ -61,7 +61,7 @@ func (s *Sink) post(ctx context.Context, l *lane, endpoint string, body []byte) 
 	if err != nil {
 		return nil, unreached(sendOp, err)
 	}
-	s.cookies.take(res.Header)
+	l.cookies.take(res.Header)
 	return read(res), nil
 }
 
@@ -84,12 +84,11 @@ func unreached(op string, err error) error {
 	return e
 }
 
-// cookies keep a load balancer's answers and polls at one indexer. They go to
-// the sink's origin only, so that no more of them is kept than name and value.
-type cookies struct {
-	mu   sync.Mutex
-	list []*http.Cookie
-}
+// cookies keep a lane's events and polls at one indexer behind a load balancer.
+// Each lane has its own: with another's it would ask an indexer that does not
+// know its channel. They go to the sink's origin only, so that no more of them
+// is kept than name and value.
+type cookies struct{ list []*http.Cookie }
 
 // A balancer sets one or two; who sets more is not followed.
 const (
@@ -99,13 +98,7 @@ const (
 
 // take books what an answer sets and takes back.
 func (c *cookies) take(h http.Header) {
-	set := (&http.Response{Header: h}).Cookies()
-	if len(set) == 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range set {
+	for _, n := range (&http.Response{Header: h}).Cookies() {
 		at := -1
 		for i, old := range c.list {
 			if old.Name == n.Name {
@@ -127,8 +120,6 @@ func (c *cookies) take(h http.Header) {
 
 // header is the value of a Cookie header, "" for none.
 func (c *cookies) header() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var out []string
 	for _, n := range c.list {
 		out = append(out, (&http.Cookie{Name: n.Name, Value: n.Value, Quoted: n.Quoted}).String())

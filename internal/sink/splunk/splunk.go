@@ -49,9 +49,8 @@ type Options struct {
 
 // Sink sends events to one Splunk.
 type Sink struct {
-	opt     Options
-	base    string // without a slash at the end
-	cookies cookies
+	opt  Options
+	base string // without a slash at the end
 
 	mu    sync.Mutex
 	lanes map[string]*lane
@@ -63,6 +62,7 @@ type lane struct {
 	token   func() (drover.Secret, error)
 	meta    []byte // members that all its events share
 	channel string
+	cookies cookies
 	limit   int       // bytes of a request: configured, or what was learned
 	probed  bool      // Splunk has acknowledgement switched on for the token
 	slow    time.Time // no request before: Splunk's queues are nearly full

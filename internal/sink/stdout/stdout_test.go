@@ -34,7 +34,8 @@ func ids(stream string) (out []string, err error) {
 }
 
 func TestTheSuite(t *testing.T) {
-	sinktest.Run(t, sinktest.Harness{Open: func(*testing.T) sinktest.Target {
+	ran := func(t testing.TB, fault, figure string) { proof.Ran(t, fault, "%s", figure) }
+	sinktest.Run(t, sinktest.Harness{Ran: ran, Open: func(*testing.T) sinktest.Target {
 		var b bytes.Buffer
 		return sinktest.Target{Sink: stdout.New(&b), OneLane: true, Records: func(string) ([]string, error) { return ids(b.String()) }}
 	}})
