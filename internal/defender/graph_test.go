@@ -53,12 +53,35 @@ func TestKeysetAsksAgainFromTheLastTimeAndFollowsNoLink(t *testing.T) {
 		t.Errorf("through %s, want the server's time %s", got.through, a.now)
 	}
 	for _, q := range a.requests {
-		if strings.Contains(q, "skip") {
+		if strings.Contains(q, "skip") && !strings.Contains(q, "$top=2&$skip=8") { // but for how many rows there are
 			t.Errorf("a link was followed: %s", q)
 		}
 	}
 	if n := len(a.requests); n > 6 {
 		t.Errorf("%d requests for 25 rows in pages of 10: three, one that brings nothing new, two for the order", n)
+	}
+}
+
+// A page is checked by the number of rows before its last one: two more rows on
+// the wire. Where offsets are refused, ignored or lie, by all of them.
+func TestTheOrderIsCheckedByCountingOrElseByReadingAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set      func(*api)
+		requests int // for ten rows in one page
+	}{
+		"offsets are taken":   {func(*api) {}, 3},
+		"offsets are refused": {func(a *api) { a.skipLimit = 1 }, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := entries("a", 10, t0, time.Second)
+			a := newAPI(want...)
+			tt.set(a)
+			got := read(t, graph(a, 20), open, 100, 0)
+			whole(t, a, got, want)
+			if len(a.requests) != tt.requests {
+				t.Errorf("%d requests, want %d: %q", len(a.requests), tt.requests, a.requests)
+			}
+		})
 	}
 }
 
