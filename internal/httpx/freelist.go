@@ -12,9 +12,9 @@ type freelist struct {
 	bufs []*[]byte // by size, smallest first
 }
 
-// Bounds of what is kept: 32 MiB at the very most.
+// Bounds of what is kept: 12 MiB at the very most.
 const (
-	maxFree   = 8
+	maxFree   = 3
 	maxPooled = 4 << 20
 )
 

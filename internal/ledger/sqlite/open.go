@@ -30,7 +30,7 @@ type Options struct {
 	// ledger that remembers another one is refused with ledger.ErrElsewhere.
 	Place string
 	// Recent is how many bytes of blocks are kept in memory for sinks that
-	// keep up, half of them open, half sealed: 16 MiB by default, negative for
+	// keep up, half of them open, half sealed: 8 MiB by default, negative for
 	// none.
 	Recent int64
 	// Clock is time.Now by default. Only ages, days and dates of records go by
@@ -88,7 +88,7 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 		opt.Clock = time.Now
 	}
 	if opt.Recent == 0 {
-		opt.Recent = 16 << 20
+		opt.Recent = 8 << 20
 	}
 	if opt.Dir, err = prepare(opt); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
