@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drover/internal/lab"
+	"drover/internal/lab/api"
 	"drover/internal/lab/estate"
 	"drover/internal/lab/splunk"
 )
@@ -38,7 +39,7 @@ that it truly showed. See docs/lab.md.`,
 			if err != nil {
 				return err
 			}
-			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, data: rows, story: func(i int) estate.Options {
+			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, data: rows, switches: api.Documented(), story: func(i int) estate.Options {
 				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Silent: 0.02}
 			}})
 			if err != nil {
@@ -80,6 +81,7 @@ type stageOptions struct {
 	customers   int
 	data        *estate.Data
 	quiet       bool // no truth log: it would cost what is to be measured
+	switches    api.Switches
 	story       func(i int) estate.Options
 }
 
@@ -115,7 +117,7 @@ func newStage(opt stageOptions) (*stage, error) {
 	if opt.quiet {
 		truth = nil
 	}
-	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Truth: truth, Splunk: s.splunk}); err != nil {
+	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Switches: opt.switches, Truth: truth, Splunk: s.splunk}); err != nil {
 		return nil, err
 	}
 	if s.addr, err = s.lab.Start(opt.listen); err != nil {

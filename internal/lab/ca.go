@@ -53,29 +53,73 @@ func newCA() (*authorityCert, error) {
 
 // leaf returns a certificate for a name or address.
 func (a *authorityCert) leaf(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := h.ServerName
-	if name == "" {
-		name = "localhost"
-	}
+	name, ips := asked(h)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c := a.leaves[name]; c != nil {
+	key := fmt.Sprint(name, ips)
+	if c := a.leaves[key]; c != nil {
 		return c, nil
 	}
+	tpl := leafTemplate(int64(len(a.leaves))+2, name)
+	tpl.DNSNames, tpl.IPAddresses = []string{name, "localhost"}, ips
+	c, err := a.sign(tpl)
+	if err == nil {
+		a.leaves[key] = c
+	}
+	return c, err
+}
+
+// asked is the name that a client wants, and the addresses that it may have
+// dialled.
+func asked(h *tls.ClientHelloInfo) (name string, ips []net.IP) {
+	if name = h.ServerName; name == "" {
+		name = "localhost"
+	}
+	ips = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	if h.Conn != nil {
+		if at, ok := h.Conn.LocalAddr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+			ips = append(ips, at.IP)
+		}
+	}
+	return name, ips
+}
+
+func leafTemplate(serial int64, name string) *x509.Certificate {
+	return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: certFrom, NotAfter: certTo,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+}
+
+func (a *authorityCert) sign(tpl *x509.Certificate) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	tpl := &x509.Certificate{SerialNumber: big.NewInt(int64(len(a.leaves)) + 2), Subject: pkix.Name{CommonName: name}, NotBefore: certFrom, NotAfter: certTo,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{name, "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return nil, err
 	}
-	c := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	a.leaves[name] = c
-	return c, nil
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// bad returns a certificate that must not be taken: expired, for another name,
+// or of another issuer.
+func (a *authorityCert) bad(h *tls.ClientHelloInfo, how string) (*tls.Certificate, error) {
+	name, ips := asked(h)
+	tpl := leafTemplate(1<<40, name)
+	tpl.DNSNames, tpl.IPAddresses = []string{name}, ips
+	switch how {
+	case "expired":
+		tpl.NotAfter = certFrom.AddDate(1, 0, 0)
+	case "name":
+		tpl.DNSNames, tpl.IPAddresses = []string{"elsewhere.example"}, nil
+	case "issuer":
+		other, err := newCA()
+		if err != nil {
+			return nil, err
+		}
+		a = other
+	}
+	return a.sign(tpl)
 }
 
 // appCertificate makes the certificate and key with which the MSSP's app can

@@ -14,7 +14,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"drover/internal/lab/api"
@@ -34,8 +36,12 @@ type Options struct {
 	Story func(i int) estate.Options
 	// Data serves real-shaped rows instead: one customer for each tenant that
 	// they name, and one for those that name none.
-	Data  *estate.Data
-	Truth io.Writer // the truth log; nil: none
+	Data *estate.Data
+	// Truth is the log of what was shown; nil: none. One that can be read back
+	// (io.ReaderAt) is also served at /lab/truth.
+	Truth io.Writer
+	// Switches of the APIs; the zero value limits nothing.
+	Switches api.Switches
 	// Splunk serves /services/collector and the host splunk.lab.test.
 	Splunk http.Handler
 }
@@ -46,7 +52,10 @@ const dataApart = 5 * time.Second
 
 // Customer is one of the lab's.
 type Customer struct {
-	Name, Tenant, Domain string
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	Domain string `json:"domain"`
+	Region string `json:"region"` // where its data lies: eu, us, uk
 }
 
 // Lab is the whole.
@@ -65,10 +74,25 @@ type Lab struct {
 	certPEM   []byte
 	keyPEM    []byte
 	server    *http.Server
+	desks     http.Handler
+	made      atomic.Int64 // alerts made by hand
 }
 
 // HomeTenant is the MSSP's own directory.
 const HomeTenant = "99999999-0000-4000-8000-000000000001"
+
+// regions of the SIEM API, dealt to the customers in turn.
+var regions = []string{"eu", "us", "uk"}
+
+// region is where a tenant's data lies.
+func (l *Lab) region(tenant string) string {
+	for i := range l.customers {
+		if l.customers[i].Tenant == tenant {
+			return l.customers[i].Region
+		}
+	}
+	return ""
+}
 
 var names = []string{"contoso", "fabrikam", "northwind", "tailspin", "wingtip", "adatum", "litware", "proseware", "woodgrove", "lucerne"}
 
@@ -106,11 +130,14 @@ func New(opt Options) (*Lab, error) {
 			c, err := l.directory.Verify(raw)
 			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: strings.Fields(c.Scope)}, err
 		},
-		GraphAudience: func(a string) bool { return a == graphAudience || isLabHost(a, "graph") },
-		SIEMAudience:  func(a string) bool { return a == siemAudience || a == sevilleAudience },
+		Region:        l.region,
+		GraphAudience: graphAccepts,
+		SIEMAudience:  func(_, audience string) bool { return audience == siemAudience || audience == sevilleAudience },
+		Switches:      opt.Switches,
 	})
+	l.desks = l.desk()
 	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, NextProtos: []string{"h2", "http/1.1"}}}
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, GetConfigForClient: l.badTLS, NextProtos: protocols}}
 	return l, nil
 }
 
@@ -136,7 +163,7 @@ func (l *Lab) people() error {
 		l.opt.Story = func(i int) estate.Options { return estate.Options{ID: homes[i], SIEM: true} }
 	}
 	for i := range l.opt.Customers {
-		c := Customer{Name: names[i%len(names)], Tenant: guid(rng)}
+		c := Customer{Name: names[i%len(names)], Tenant: guid(rng), Region: regions[i%len(regions)]}
 		if i >= len(names) {
 			c.Name = fmt.Sprintf("%s-%d", c.Name, i/len(names))
 		}
@@ -174,28 +201,45 @@ const (
 	sevilleAudience = "https://WDATPAlertExport.Seville.onmicrosoft.com"
 )
 
+// national are the clouds' own Graph hosts: a token of one is none in another.
+var national = []string{graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us"}
+
+// graphID is Graph's application ID.
+const graphID = "00000003-0000-0000-c000-000000000000"
+
 // resource maps what is asked for to the audience of the token.
 func resource(uri string) (string, bool) {
 	uri = strings.TrimSuffix(uri, "/")
-	switch uri {
-	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", "00000003-0000-0000-c000-000000000000":
+	switch {
+	case uri == graphID:
 		return graphAudience, true
-	case siemAudience, sevilleAudience:
-		return uri, true
-	}
-	if isLabHost(uri, "graph") {
+	case slices.Contains(national, uri), uri == siemAudience, uri == sevilleAudience, isLabHost(uri, "graph"):
 		return uri, true
 	}
 	return "", false
 }
 
-// isLabHost reports whether a URI names one of the lab's own hosts, on any
-// port, or the machine itself.
-func isLabHost(uri, role string) bool {
-	host := strings.TrimPrefix(uri, "https://")
+// graphAccepts reports whether Graph at a host takes tokens for an audience:
+// one of the real hosts its own, any other what is for Graph at all.
+func graphAccepts(host, audience string) bool {
+	if at := "https://" + bare(host); slices.Contains(national, at) {
+		return audience == at || at == graphAudience && audience == graphID
+	}
+	return audience == graphID || slices.Contains(national, audience) || isLabHost(audience, "graph")
+}
+
+// bare is a host without its port, in lower case.
+func bare(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
+	return strings.ToLower(host)
+}
+
+// isLabHost reports whether a URI names one of the lab's own hosts, on any
+// port, or the machine itself.
+func isLabHost(uri, role string) bool {
+	host := bare(strings.TrimPrefix(uri, "https://"))
 	return host == role+".lab.test" || host == "localhost" || host == "127.0.0.1"
 }
 
@@ -223,6 +267,9 @@ func (l *Lab) Directory() *authority.Directory { return l.directory }
 // Estate is what the customers have.
 func (l *Lab) Estate() *estate.Estate { return l.estate }
 
+// API serves Graph and the SIEM API.
+func (l *Lab) API() *api.API { return l.api }
+
 // Truth is the log of what was shown.
 func (l *Lab) Truth() *truth.Log { return l.truth }
 
@@ -239,16 +286,16 @@ func (l *Lab) End() {
 func (l *Lab) Handler() http.Handler { return http.HandlerFunc(l.route) }
 
 // route finds the service by host, or by path where the host is the machine.
+// The names of the real hosts are known as well as the lab's.
 func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	host := bare(r.Host)
 	path := strings.ToLower(r.URL.Path)
 	switch {
+	case strings.HasPrefix(r.URL.Path, deskPath):
+		l.desks.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):
 		l.auth.ServeHTTP(w, r)
-	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."):
+	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."), strings.HasPrefix(host, "microsoftgraph."):
 		l.api.Graph(w, r)
 	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):
 		l.api.SIEM(w, r)
@@ -260,7 +307,7 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 		l.opt.Splunk.ServeHTTP(w, r)
 	case strings.HasPrefix(path, "/v1.0/"):
 		l.api.Graph(w, r)
-	case strings.Contains(path, "/api/alert"):
+	case strings.HasPrefix(strings.TrimLeft(path, "/"), "api/"):
 		l.api.SIEM(w, r)
 	default:
 		l.auth.ServeHTTP(w, r)
@@ -269,7 +316,7 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 
 // Serve serves TLS on ln until Close.
 func (l *Lab) Serve(ln net.Listener) error {
-	err := l.server.ServeTLS(ln, "", "")
+	err := l.server.ServeTLS(&listener{ln, l}, "", "")
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -21,6 +21,7 @@ var filterProps = []string{"assignedTo", "classification", "createdDateTime", "d
 type filterParser struct {
 	words []string
 	i     int
+	depth int       // of parentheses
 	from  time.Time // the greatest lower bound on lastUpdateDateTime, for a quick start
 }
 
@@ -36,7 +37,7 @@ func parseFilter(s string) (test, time.Time, error) {
 	}
 	p := &filterParser{words: words}
 	t, err := p.or(true)
-	if err == nil && p.i != len(p.words) {
+	if err == nil && p.i < len(p.words) {
 		err = fmt.Errorf("unexpected %q", p.words[p.i])
 	}
 	return t, p.from, err
@@ -120,11 +121,19 @@ func (p *filterParser) not(top bool) (test, error) {
 	switch p.peek() {
 	case "not":
 		p.i++
+		// not binds tighter than a comparison, so it wants parentheses.
+		if p.peek() != "(" {
+			return nil, fmt.Errorf("not wants parentheses")
+		}
 		t, err := p.not(false)
 		return func(r *estate.Row) bool { return !t(r) }, err
 	case "(":
 		p.i++
+		if p.depth++; p.depth > 100 {
+			return nil, fmt.Errorf("too many parentheses")
+		}
 		t, err := p.or(top)
+		p.depth--
 		if err == nil && p.next() != ")" {
 			err = fmt.Errorf("a parenthesis is not closed")
 		}
@@ -133,51 +142,107 @@ func (p *filterParser) not(top bool) (test, error) {
 	return p.compare(top)
 }
 
+// enums are the members of the properties that are enumerations (reference
+// graph-security §6); others are refused.
+var enums = map[string][]string{
+	"severity":       {"unknown", "informational", "low", "medium", "high", "unknownFutureValue"},
+	"status":         {"unknown", "new", "inProgress", "resolved", "unknownFutureValue"},
+	"classification": {"unknown", "falsePositive", "truePositive", "informationalExpectedActivity", "unknownFutureValue"},
+	"determination": {"unknown", "apt", "malware", "securityPersonnel", "securityTesting", "unwantedSoftware", "other", "multiStagedAttack", "compromisedAccount", "phishing",
+		"maliciousUserActivity", "notMalicious", "notEnoughDataToValidate", "confirmedActivity", "lineOfBusinessApplication", "unknownFutureValue"},
+	"serviceSource": {"unknown", "microsoftDefenderForEndpoint", "microsoftDefenderForIdentity", "microsoftDefenderForCloudApps", "microsoftDefenderForOffice365",
+		"microsoft365Defender", "azureAdIdentityProtection", "microsoftAppGovernance", "dataLossPrevention", "unknownFutureValue", "microsoftDefenderForCloud", "microsoftSentinel",
+		"microsoftInsiderRiskManagement", "microsoftThreatIntelligence", "microsoftSecurityForAI"},
+}
+
 func (p *filterParser) compare(top bool) (test, error) {
 	prop, op := p.next(), p.next()
 	if !slices.Contains(filterProps, prop) {
 		return nil, fmt.Errorf("the property %q cannot be filtered by", prop)
 	}
 	if op == "in" {
-		var list []string
-		if p.next() != "(" {
-			return nil, fmt.Errorf("in wants a list")
-		}
-		for {
-			v := p.next()
-			if !strings.HasPrefix(v, "'") {
-				return nil, fmt.Errorf("in wants quoted values")
-			}
-			list = append(list, strings.Trim(v, "'"))
-			if c := p.next(); c == ")" {
-				return func(r *estate.Row) bool { return slices.Contains(list, word(r, prop)) }, nil
-			} else if c != "," {
-				return nil, fmt.Errorf("in wants a list")
-			}
-		}
+		return p.in(prop)
 	}
-	v := p.next()
 	if strings.HasSuffix(prop, "DateTime") {
-		at, err := time.Parse("2006-01-02T15:04:05Z07:00", v)
+		at, err := literalTime(p.next())
 		if err != nil {
-			return nil, fmt.Errorf("%q is no time", v)
+			return nil, err
 		}
 		if top && prop == "lastUpdateDateTime" && (op == "ge" || op == "gt" || op == "eq") && at.After(p.from) {
 			p.from = at
 		}
 		return ordered(op, func(r *estate.Row) int { return instant(r, prop).Compare(at) })
 	}
-	if v == "null" {
-		v = "''"
+	v, err := literalWord(prop, p.next())
+	if err != nil {
+		return nil, err
 	}
-	if !strings.HasPrefix(v, "'") {
-		return nil, fmt.Errorf("%q must be quoted", v)
-	}
-	v = strings.Trim(v, "'")
 	if op != "eq" && op != "ne" {
-		return nil, fmt.Errorf("%q does not go with %s", op, prop)
+		return nil, fmt.Errorf("the operator %q does not go with %s", op, prop)
 	}
-	return ordered(op, func(r *estate.Row) int { return strings.Compare(word(r, prop), v) })
+	return ordered(op, func(r *estate.Row) int { return strings.Compare(r.Word(prop), v) })
+}
+
+// in reads a list of literals.
+func (p *filterParser) in(prop string) (test, error) {
+	if p.next() != "(" {
+		return nil, fmt.Errorf("in wants a list")
+	}
+	var words []string
+	var times []time.Time
+	for {
+		if strings.HasSuffix(prop, "DateTime") {
+			at, err := literalTime(p.next())
+			if err != nil {
+				return nil, err
+			}
+			times = append(times, at)
+		} else {
+			v, err := literalWord(prop, p.next())
+			if err != nil {
+				return nil, err
+			}
+			words = append(words, v)
+		}
+		switch p.next() {
+		case ",":
+		case ")":
+			if times != nil {
+				return func(r *estate.Row) bool { return slices.ContainsFunc(times, instant(r, prop).Equal) }, nil
+			}
+			return func(r *estate.Row) bool { return slices.Contains(words, r.Word(prop)) }, nil
+		default:
+			return nil, fmt.Errorf("in wants a list")
+		}
+	}
+}
+
+// literalTime reads an unquoted time with a zone.
+func literalTime(v string) (time.Time, error) {
+	at, err := time.Parse("2006-01-02T15:04:05Z07:00", v)
+	if err != nil {
+		return at, fmt.Errorf("%q is no time", v)
+	}
+	return at, nil
+}
+
+// literalWord reads a quoted text, or null, which is "" here. An empty text is
+// not null, and nothing has it.
+func literalWord(prop, v string) (string, error) {
+	if v == "null" {
+		return "", nil
+	}
+	if len(v) < 2 || v[0] != '\'' {
+		return "", fmt.Errorf("%q must be quoted", v)
+	}
+	v = strings.ReplaceAll(v[1:len(v)-1], "''", "'")
+	if members := enums[prop]; members != nil && !slices.Contains(members, v) {
+		return "", fmt.Errorf("%q is no member of %s", v, prop)
+	}
+	if v == "" {
+		v = "\x00"
+	}
+	return v, nil
 }
 
 func instant(r *estate.Row, prop string) time.Time {
@@ -185,18 +250,6 @@ func instant(r *estate.Row, prop string) time.Time {
 		return r.Created
 	}
 	return r.Changed
-}
-
-func word(r *estate.Row, prop string) string {
-	switch prop {
-	case "severity":
-		return r.Severity()
-	case "status":
-		return r.Status()
-	case "serviceSource":
-		return r.Service()
-	}
-	return ""
 }
 
 func ordered(op string, cmp func(*estate.Row) int) (test, error) {

@@ -105,6 +105,16 @@ func (d *Data) add(file, source string, raw []byte) {
 		FullID               string `json:"FullId"`
 		LastProcessedTimeUTC string `json:"LastProcessedTimeUtc"`
 		AlertTime            string `json:"AlertTime"`
+
+		Severity       string `json:"severity"`
+		Status         string `json:"status"`
+		ServiceSource  string `json:"serviceSource"`
+		Classification string `json:"classification"`
+		Determination  string `json:"determination"`
+		AssignedTo     string `json:"assignedTo"`
+		MachineGroup   string `json:"MachineGroup"`
+		DeviceTag      string `json:"DeviceCreatedMachineTags"`
+		CloudTag       string `json:"CloudCreatedMachineTags"`
 	}
 	if err := json.Unmarshal(raw, &row); err != nil {
 		d.Skipped = append(d.Skipped, file+": "+err.Error())
@@ -137,7 +147,9 @@ func (d *Data) add(file, source string, raw []byte) {
 			rev++
 		}
 	}
-	d.Rows[tenant][source] = append(list, Row{ID: id, Rev: rev, Changed: at.UTC(), Created: born.UTC(), Text: changed, Raw: raw, status: "new", severity: "medium"})
+	d.Rows[tenant][source] = append(list, Row{ID: id, Rev: rev, Changed: at.UTC(), Created: born.UTC(), Text: changed, Raw: raw,
+		severity: row.Severity, status: row.Status, service: row.ServiceSource, classification: row.Classification, determination: row.Determination, assigned: row.AssignedTo,
+		group: row.MachineGroup, deviceTag: row.DeviceTag, cloudTag: row.CloudTag})
 }
 
 // Tenants lists the tenants that rows name.

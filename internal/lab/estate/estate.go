@@ -7,6 +7,8 @@ package estate
 import (
 	"cmp"
 	"container/heap"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -34,6 +36,7 @@ type Options struct {
 	LateMax     time.Duration // how late
 	Silent      float64       // share of new alerts that change once without a new time
 	Shuffle     bool          // evidence comes in another order with each read
+	Twins       int           // the first so many alerts have IDs that other tenants' have too
 	LiveField   bool          // a device's address changes with each read
 	Replicas    bool          // every second read shows silent changes not yet
 	Foreign     int           // rows that name another tenant
@@ -56,28 +59,57 @@ type Row struct {
 	Text    string // the change time as served
 	Raw     []byte // served as it is, if set
 
-	severity, status, classification string
-	tenant                           string
-	tpl                              *template
-	pieces                           int // of the template's evidence
-	comments                         int
-	silent                           bool // changed, its time did not
-	before                           *Row // the state that a lagging replica shows
+	severity, status              string
+	classification, determination string // "" is null
+	assigned                      string // "" is null
+	service                       string // of a raw row; others have their template's
+	group, deviceTag, cloudTag    string // of a detection
+	tenant                        string
+	tpl                           *template
+	pieces                        int // of the template's evidence; of a detection: its AlertPart
+	comments                      int
+	merges                        int  // how often its incident was merged into another
+	silent                        bool // changed, its time did not
+	before                        *Row // the state that a lagging replica shows
+	older                         *Row // the state that was shown before this one
 }
-
-// Severity and Status are what filters look at.
-func (r *Row) Severity() string { return r.severity }
-
-// Status is the alert's status.
-func (r *Row) Status() string { return r.status }
 
 // Service is the alert's serviceSource.
 func (r *Row) Service() string {
-	if r.tpl == nil {
-		return "microsoftDefenderForEndpoint"
+	if r.Raw != nil && r.service != "" || r.tpl == nil {
+		return r.service
 	}
 	return r.tpl.service
 }
+
+// Word is the value of a property that alerts can be filtered by and that is
+// no time; "" stands for null.
+func (r *Row) Word(property string) string {
+	switch property {
+	case "severity":
+		return r.severity
+	case "status":
+		return r.status
+	case "serviceSource":
+		return r.Service()
+	case "classification":
+		return r.classification
+	case "determination":
+		return r.determination
+	case "assignedTo":
+		return r.assigned
+	}
+	return ""
+}
+
+// Group, DeviceTag and CloudTag are what detections can be chosen by.
+func (r *Row) Group() string { return r.group }
+
+// DeviceTag is the device's tag from its registry.
+func (r *Row) DeviceTag() string { return r.deviceTag }
+
+// CloudTag is the device's tag from the portal.
+func (r *Row) CloudTag() string { return r.cloudTag }
 
 // list is what one source of one tenant shows, in the order of change times.
 type list struct {
@@ -194,6 +226,7 @@ func (e *Estate) settle(l *list, t time.Time) {
 	}
 	slices.SortStableFunc(first, func(a, b *Row) int { return cmp.Compare(a.Rev, b.Rev) })
 	for _, r := range first {
+		r.older = l.current[r.ID]
 		l.current[r.ID] = r
 		e.tell(l, r)
 	}
@@ -228,6 +261,7 @@ func (e *Estate) advance(l *list, t time.Time) {
 			if i, ok := slices.BinarySearchFunc(l.rows, old, order); ok {
 				l.rows = slices.Delete(l.rows, i, i+1)
 			}
+			r.older = old
 		}
 		i, _ := slices.BinarySearchFunc(l.rows, r, order)
 		l.rows = slices.Insert(l.rows, i, r)
@@ -249,7 +283,7 @@ func (e *Estate) Put(tenant, source string, r Row) {
 		r.tpl = e.tpls[len(r.ID)%len(e.tpls)]
 		r.pieces = len(r.tpl.evidence)
 	}
-	if r.severity == "" {
+	if r.severity == "" && r.Raw == nil {
 		r.severity, r.status = "high", "new"
 	}
 	heap.Push(&l.later, &r)
@@ -269,11 +303,27 @@ func (e *Estate) Change(tenant, id string, at time.Time, silent bool) {
 	r.Rev++
 	r.comments++
 	r.Visible = at
-	r.silent, r.before = silent, old
+	r.silent, r.before, r.older = silent, old, nil
 	if !silent {
 		r.Changed = grid(at)
 		r.Text, r.before = Text(r.Changed), nil
 	}
+	heap.Push(&l.later, &r)
+}
+
+// Return puts an alert back into the state before its last change, with the
+// same change time if that change was silent (A, B, A).
+func (e *Estate) Return(tenant, id string, at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.list(tenant, Graph)
+	now := l.current[id]
+	if now == nil || now.older == nil {
+		return
+	}
+	r := *now.older
+	r.Rev, r.Visible = now.Rev+1, at
+	r.silent, r.before, r.older = true, now, nil
 	heap.Push(&l.later, &r)
 }
 
@@ -292,6 +342,22 @@ func (e *Estate) See(tenant, source string, t time.Time, f func(View)) {
 	e.advance(l, t)
 	l.reads++
 	f(View{l.rows, l.reads, l.opt})
+}
+
+// AsOf turns rows that are shown now into those that were shown at t: some are
+// not there yet, others are in an older state.
+func AsOf(rows []*Row, t time.Time) []*Row {
+	var was []*Row
+	for _, r := range rows {
+		for r != nil && r.Visible.After(t) {
+			r = r.older
+		}
+		if r != nil {
+			was = append(was, r)
+		}
+	}
+	slices.SortFunc(was, order)
+	return was
 }
 
 // Newest lists the newest visible states at t, without special rows.
@@ -337,20 +403,24 @@ type writer struct {
 func (w *writer) alert(l *list, at, by time.Time) {
 	tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
 	w.n++
-	created := at.Truncate(100 * time.Nanosecond).UTC()
+	// Fractions of a second differ in length, up to seven digits.
+	created := at.Truncate([]time.Duration{100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}[w.n%8]).UTC()
 	// What happens while somebody looks on happens within the story's horizon.
 	delay, pace := 90*time.Second, 240*time.Second
 	if by.IsZero() {
 		delay, pace = time.Second, max(w.opt.Horizon/4, 2*time.Second)
 	}
 	r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: created, Changed: grid(at.Add(w.within(delay))), tenant: w.opt.ID,
-		severity: w.m.pick("informational", "low", "medium", "high"), status: "new", classification: "null", tpl: tpl, pieces: max(1, len(tpl.evidence)-w.m.r.IntN(3))}
+		severity: w.m.pick("informational", "low", "medium", "high"), status: "new", tpl: tpl, pieces: max(1, len(tpl.evidence)-w.m.r.IntN(3))}
 	if w.opt.Ties > 0 && w.ties < w.opt.Ties {
 		if w.tied.IsZero() {
 			w.tied = r.Changed
 		}
 		r.Changed = w.tied
 		w.ties++
+	}
+	if w.n <= w.opt.Twins {
+		r.ID = fmt.Sprintf("da00000000-0000-4000-a000-%012d_1", w.n)
 	}
 	w.push(l, r, by)
 	for w.m.r.Float64() < w.opt.Updates/(1+w.opt.Updates) {
@@ -363,14 +433,15 @@ func (w *writer) alert(l *list, at, by time.Time) {
 		}
 		switch w.m.r.IntN(5) {
 		case 0:
-			next.status = w.m.pick("inProgress", "resolved")
+			next.status, next.assigned = w.m.pick("inProgress", "resolved"), "analyst@mssp.example"
 		case 1:
-			next.classification = w.m.pick(`"truePositive"`, `"falsePositive"`)
+			next.classification, next.determination = w.m.pick("truePositive", "falsePositive"), "other"
 		case 2:
 			next.pieces = min(next.pieces+1, len(tpl.evidence))
 			next.comments++
 		case 3:
 			next.comments++
+			next.merges += next.Rev % 2
 		case 4: // a touch: nothing but the time
 		}
 		r = &next
@@ -419,7 +490,7 @@ func (w *writer) special(l *list) {
 			if w.opt.Horizon > 0 && i%2 == 1 {
 				at = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(w.opt.Horizon/2)))
 			}
-			r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: at, Changed: grid(at), tenant: w.opt.ID, severity: "high", status: "new", classification: "null", tpl: tpl,
+			r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: at, Changed: grid(at), tenant: w.opt.ID, severity: "high", status: "new", tpl: tpl,
 				pieces: 1, Kind: kind}
 			make(i, r)
 			w.pushAt(l, r, at)
@@ -452,23 +523,35 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
+// unixTicks is 1970 in .NET's 100 ns since the year 1.
+const unixTicks = 621355968000000000
+
+// Device groups and tags of detections.
+var (
+	groups = []string{"", "UKMachines", "FranceMachines", "Servers & more"}
+	tags   = []string{"", "kiosk", "vip"}
+)
+
 // detections writes the SIEM API's rows from the same alerts: one to three per
 // alert, some of them days after the first (reference siem-api §1, §9).
 func (w *writer) detections(from, to *list) {
-	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, r := range from.later {
 		if r.Rev > 0 || r.Kind != "" {
 			continue
 		}
-		alert := fmt.Sprintf("da%d_%d", 630000000000000000+r.Created.Sub(base).Nanoseconds()/100, w.m.r.Int32())
+		// The number before the line is a .NET tick count, the one behind it may be
+		// negative.
+		alert := fmt.Sprintf("da%d_%d", unixTicks+r.Created.UnixNano()/100, int32(w.m.r.Uint32())) //nolint:gosec // so it is meant
 		for part := range 1 + w.m.r.IntN(3) {
 			processed := r.Created.Add(time.Duration(1+w.m.r.IntN(300)) * time.Second)
 			if part > 0 && w.m.r.IntN(8) == 0 {
 				processed = processed.Add(time.Duration(w.m.r.IntN(72)) * time.Hour)
 			}
 			processed = processed.Add(time.Duration(w.m.r.IntN(1e7)) * 100).Truncate(100)
-			ioc := w.m.hex(43) + "="
+			hash := sha256.Sum256([]byte(w.m.hex(42)))
+			ioc := base64.StdEncoding.EncodeToString(hash[:])
 			d := &Row{ID: alert + ":" + ioc, Created: r.Created, Changed: processed, tenant: w.opt.ID, severity: w.m.pick("Informational", "Low", "Medium", "High"), tpl: r.tpl, pieces: part}
+			d.group, d.deviceTag, d.cloudTag = groups[len(to.later)%len(groups)], tags[len(to.later)/2%len(tags)], tags[len(to.later)/3%len(tags)]
 			w.pushAt(to, d, processed.Add(time.Duration(w.m.r.IntN(900))*time.Millisecond))
 			if w.opt.Reprocess && w.m.r.IntN(10) == 0 {
 				again := *d

@@ -33,8 +33,8 @@ func (m maker) template(n int) *template {
 	p := products[n%len(products)]
 	t := &template{prefix: p.prefix, service: p.service, detection: p.detection, product: p.product, device: -1}
 	t.text = `,"title":"` + m.text(3) + `","description":"` + m.text(24) + `\n\t` + m.text(12) + `","recommendedActions":"","category":"` + m.pick("Persistence", "InitialAccess", "Malware") +
-		`","categories":["PreAttack","Probing"],"assignedTo":null,"actorDisplayName":null,"threatDisplayName":` + m.pick("null", `"HackTool:Win32/Mikatz!dha"`) +
-		`,"threatFamilyName":null,"mitreTechniques":["T1059.001","T1543.003"],"resolvedDateTime":null,"firstActivityDateTime":"` + m.time() + `","lastActivityDateTime":"` + m.time() +
+		`","categories":["PreAttack","Probing"],"detectorId":"` + m.guid() + `","actorDisplayName":null,"threatDisplayName":` + m.pick("null", `"HackTool:Win32/Mikatz!dha"`) +
+		`,"threatFamilyName":null,"mitreTechniques":["T1059.001","T1543.003"],"firstActivityDateTime":"` + m.time() + `","lastActivityDateTime":"` + m.time() +
 		`","alertPolicyId":null,"additionalData":{"big":18446744073709551616,"tiny":1e-320},"customDetails":null,"investigationState":"` + m.pick("queued", "unsupportedAlertType") + `","systemTags":[]`
 	kinds := []string{kindOf(n), "process", "file", "user", "ip"}
 	if n%2 == 0 {
@@ -49,7 +49,7 @@ func (m maker) template(n int) *template {
 			t.device = len(t.evidence)
 			live = liveHole
 		}
-		t.evidence = append(t.evidence, m.evidence(k, live))
+		t.evidence = append(t.evidence, m.evidence(k, live, 0))
 	}
 	return t
 }
@@ -80,19 +80,30 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 	} else if r.Claims != "" {
 		tenant = r.Claims
 	}
+	incident := uint64(len(t.text)*31 + len(r.ID) + 7*r.merges)
 	dst = append(dst, `{"id":"`...)
 	dst = append(dst, r.ID...)
 	dst = append(dst, `","providerAlertId":"`...)
 	dst = append(dst, r.ID[2:]...)
 	dst = append(dst, `","incidentId":"`...)
-	dst = strconv.AppendUint(dst, uint64(len(t.text)*31+len(r.ID)), 10)
+	dst = strconv.AppendUint(dst, incident, 10)
 	dst = append(dst, `","status":"`...)
 	dst = append(dst, r.status...)
 	dst = append(dst, `","severity":"`...)
 	dst = append(dst, r.severity...)
 	dst = append(dst, `","classification":`...)
-	dst = append(dst, orNull(r.classification)...)
-	dst = append(dst, `,"determination":null,"serviceSource":"`...)
+	dst = orNull(dst, r.classification)
+	dst = append(dst, `,"determination":`...)
+	dst = orNull(dst, r.determination)
+	dst = append(dst, `,"assignedTo":`...)
+	dst = orNull(dst, r.assigned)
+	dst = append(dst, `,"resolvedDateTime":`...)
+	if r.status == "resolved" {
+		dst = orNull(dst, r.Text)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	dst = append(dst, `,"serviceSource":"`...)
 	dst = append(dst, t.service...)
 	dst = append(dst, `","detectionSource":"`...)
 	dst = append(dst, t.detection...)
@@ -104,6 +115,10 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 	dst = append(dst, `,"alertWebUrl":"https://security.microsoft.com/alerts/`...)
 	dst = append(dst, r.ID...)
 	dst = append(dst, `?tid=`...)
+	dst = append(dst, r.tenant...)
+	dst = append(dst, `","incidentWebUrl":"https://security.microsoft.com/incident2/`...)
+	dst = strconv.AppendUint(dst, incident, 10)
+	dst = append(dst, `/overview?tid=`...)
 	dst = append(dst, r.tenant...)
 	dst = append(dst, `","createdDateTime":"`...)
 	dst = append(dst, Text(r.Created)...)
@@ -141,11 +156,12 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 	return append(dst, `]}`...)
 }
 
-func orNull(s string) string {
+// orNull appends a word as a string; "" as null.
+func orNull(dst []byte, s string) []byte {
 	if s == "" {
-		return "null"
+		return append(dst, "null"...)
 	}
-	return s
+	return append(append(append(dst, '"'), s...), '"')
 }
 
 // piece appends a piece of evidence, its live hole filled.
@@ -168,65 +184,4 @@ func (t *template) piece(dst []byte, k, read int, live bool) []byte {
 		}
 	}
 	return append(dst, e...)
-}
-
-// RenderDetection appends a row of the SIEM API, 50 fields in the order of the
-// 2020 sample (reference siem-api §4).
-func (e *Estate) RenderDetection(dst []byte, r *Row) []byte {
-	if r.Raw != nil {
-		return append(dst, r.Raw...)
-	}
-	alert, ioc := r.ID, ""
-	for i := range len(r.ID) {
-		if r.ID[i] == ':' {
-			alert, ioc = r.ID[:i], r.ID[i+1:]
-			break
-		}
-	}
-	str := func(name, v string) {
-		dst = append(append(append(dst, `,"`...), name...), `":"`...)
-		dst = append(append(dst, v...), '"')
-	}
-	dst = append(dst, `{"AlertTime":"`...)
-	dst = append(append(dst, Text(r.Created)...), '"')
-	str("ComputerDnsName", "ws-0042.contoso.example")
-	str("AlertTitle", "Suspicious activity")
-	str("Category", "Malware")
-	str("Severity", r.severity)
-	str("AlertId", alert)
-	str("Actor", "")
-	str("LinkToWDATP", "https://securitycenter.windows.com/alert/"+alert)
-	for _, f := range []string{"IocName", "IocValue", "CreatorIocName", "CreatorIocValue", "Sha1"} {
-		str(f, "")
-	}
-	str("FileName", "Robocopy.exe")
-	str("FilePath", `C:\\Windows\\System32`)
-	str("IpAddress", "198.51.100.7")
-	str("Url", "")
-	str("IoaDefinitionId", "b20af1d2-5990-4672-87f1-acc2a8ff7725")
-	str("UserName", "user1")
-	dst = append(dst, `,"AlertPart":`...)
-	dst = strconv.AppendInt(dst, int64(r.pieces), 10)
-	str("FullId", r.ID)
-	str("LastProcessedTimeUtc", r.Text)
-	for _, f := range []string{"ThreatCategory", "ThreatFamily", "ThreatName", "RemediationAction"} {
-		str(f, "")
-	}
-	dst = append(dst, `,"RemediationIsSuccess":null`...)
-	str("Source", "EDR")
-	for _, f := range []string{"Md5", "Sha256"} {
-		str(f, "")
-	}
-	dst = append(dst, `,"WasExecutingWhileDetected":null`...)
-	for _, f := range []struct{ n, v string }{{"UserDomain", "CONTOSO"}, {"LogOnUsers", `W10\\Administrator`}, {"MachineDomain", "contoso.example"}, {"MachineName", "ws-0042"}, {"InternalIPv4List", "10.4.18.162;127.0.0.1"},
-		{"InternalIPv6List", "2001:db8::1;::1"}, {"FileHash", ""}, {"DeviceID", "deadbeef000040830ee54503926f556dcaf82bb0"}, {"MachineGroup", ""}, {"Description", "Test Alert"}, {"DeviceCreatedMachineTags", ""},
-		{"CloudCreatedMachineTags", ""}, {"CommandLine", ""}, {"IncidentLinkToWDATP", "https://securitycenter.windows.com/incidents/byalert?alertId=" + alert + "&source=SIEM"}} {
-		str(f.n, f.v)
-	}
-	dst = append(dst, `,"ReportID":1053729833`...)
-	str("LinkToMTP", "https://security.microsoft.com/alert/"+alert)
-	str("IncidentLinkToMTP", "https://security.microsoft.com/incidents/byalert?alertId="+alert+"&source=SIEM")
-	str("ExternalId", "31DD0A845DDA4059FDEDE031014645350AECABD3")
-	str("IocUniqueId", ioc)
-	return append(dst, '}')
 }

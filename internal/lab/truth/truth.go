@@ -19,6 +19,7 @@ type Log struct {
 	w     io.Writer
 	buf   []byte
 	n     uint64
+	size  int64
 }
 
 // New returns a log that writes to w; nil drops everything.
@@ -51,7 +52,19 @@ func (l *Log) Event(kind string, fields ...any) {
 	b = append(b, '}', '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = l.w.Write(b)
+	l.write(b)
+}
+
+func (l *Log) write(b []byte) {
+	n, _ := l.w.Write(b)
+	l.size += int64(n)
+}
+
+// Size is how many bytes were written.
+func (l *Log) Size() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
 }
 
 // Row is one row of an answer.
@@ -88,7 +101,7 @@ func (l *Log) Served(tenant, source string, request uint64, rows []Row) {
 		}
 		b = append(b, '}', '\n')
 	}
-	_, _ = l.w.Write(b)
+	l.write(b)
 	l.buf = b
 }
 
