@@ -60,7 +60,9 @@ type Lab struct {
 	truth     *truth.Log
 	api       *api.API
 	customers []Customer
+	desk      http.Handler
 	appID     string
+	publicID  string
 	secret    string
 	certPEM   []byte
 	keyPEM    []byte
@@ -101,13 +103,14 @@ func New(opt Options) (*Lab, error) {
 		Note: func(tenant, client, grant string, status, code int) {
 			l.truth.Event("request", "n", l.truth.Request(), "tenant", tenant, "source", "token", "status", status, "rows", 0, "fault", fmt.Sprint(code), "query", grant)
 		}})
+	l.desk = l.desks()
 	l.api = api.New(api.Options{Estate: l.estate, Faults: l.faults, Truth: l.truth, Clock: opt.Clock, Authorised: l.directory.Authorised,
 		Verify: func(raw string) (api.Caller, error) {
 			c, err := l.directory.Verify(raw)
 			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: strings.Fields(c.Scope)}, err
 		},
-		GraphAudience: func(a string) bool { return a == graphAudience || isLabHost(a, "graph") },
-		SIEMAudience:  func(a string) bool { return a == siemAudience || a == sevilleAudience },
+		GraphAudience: func(a string) bool { return a == graphAudience || a == graphID || isLabHost(a, "graph") },
+		SIEMAudience:  func(a string) bool { return a == siemAudience || a == siemID || a == sevilleAudience },
 	})
 	return l, nil
 }
@@ -121,6 +124,8 @@ func (l *Lab) people() error {
 	l.directory.AddApp(authority.App{ClientID: l.appID, MultiTenant: true, HomeTenant: HomeTenant, Roles: []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"},
 		RedirectURIs: []string{"http://localhost", "http://localhost:8400/callback", "https://SiemMsspConnector"}})
 	l.directory.AddSecret(l.appID, l.secret, l.opt.Clock().AddDate(1, 0, 0))
+	l.publicID = guid(rand.New(rand.NewPCG(l.opt.Seed, 6)))
+	l.directory.AddApp(authority.App{ClientID: l.publicID, MultiTenant: true, Public: true, HomeTenant: HomeTenant, RedirectURIs: []string{"http://localhost", "http://127.0.0.1"}})
 	cert, certPEM, keyPEM, err := appCertificate()
 	if err != nil {
 		return fmt.Errorf("make the app's certificate: %w", err)
@@ -149,6 +154,7 @@ func (l *Lab) people() error {
 		story.ID = c.Tenant
 		l.directory.AddTenant(c.Tenant, c.Domain)
 		l.directory.Consent(c.Tenant, l.appID, authority.Granted)
+		l.directory.Consent(c.Tenant, l.publicID, authority.Delegated)
 		l.directory.Authorise(c.Tenant, l.appID, true)
 		l.truth.Event("tenant", "tenant", c.Tenant, "customer", c.Name)
 		l.estate.Add(story)
@@ -170,13 +176,16 @@ const (
 	graphAudience   = "https://graph.microsoft.com"
 	siemAudience    = "https://graph.windows.net"
 	sevilleAudience = "https://WDATPAlertExport.Seville.onmicrosoft.com"
+	// in tokens of version 2
+	graphID = "00000003-0000-0000-c000-000000000000"
+	siemID  = "00000002-0000-0000-c000-000000000000"
 )
 
 // resource maps what is asked for to the audience of the token.
 func resource(uri string) (string, bool) {
 	uri = strings.TrimSuffix(uri, "/")
 	switch uri {
-	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", "00000003-0000-0000-c000-000000000000":
+	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", graphID:
 		return graphAudience, true
 	case siemAudience, sevilleAudience:
 		return uri, true
@@ -203,10 +212,14 @@ func (l *Lab) Customers() []Customer { return l.customers }
 // AppID is the MSSP's app.
 func (l *Lab) AppID() string { return l.appID }
 
-// AppSecret is its client secret.
+// PublicAppID is an app of the MSSP that has no credential: for people who sign
+// in by browser or device code.
+func (l *Lab) PublicAppID() string { return l.publicID }
+
+// AppSecret is the client secret of AppID.
 func (l *Lab) AppSecret() string { return l.secret }
 
-// AppCertificate is its certificate and key, as PEM.
+// AppCertificate is AppID's certificate and key, as PEM.
 func (l *Lab) AppCertificate() (certPEM, keyPEM []byte) { return l.certPEM, l.keyPEM }
 
 // CAPEM is the certificate that clients must trust.
@@ -244,6 +257,10 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 	}
 	path := strings.ToLower(r.URL.Path)
 	switch {
+	case strings.HasPrefix(path, deskPath):
+		l.desk.ServeHTTP(w, r)
+	case strings.HasPrefix(host, "security."), strings.HasPrefix(host, "securitycenter."):
+		l.auth.Portal(w, r)
 	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):
 		l.auth.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."):

@@ -36,8 +36,12 @@ func (s *Server) deviceCode(w http.ResponseWriter, r *http.Request, segment stri
 		e = missing("client_id")
 	case d.find(segment) == nil && !shared(segment):
 		e = s.noTenant(segment)
-	case app == nil:
+	case app == nil || !app.MultiTenant && d.find(segment) != nil && d.find(segment).ID != app.HomeTenant:
 		e = noApp(f.Get("client_id"))
+	case app.Disabled:
+		e = disabled(app.ClientID)
+	case !app.MultiTenant && shared(segment):
+		e = singleTenant(app.ClientID)
 	case v2 && f.Get("scope") == "":
 		e = missing("scope")
 	}
