@@ -79,7 +79,7 @@ func (s *Server) sameTarget(q *request, c *code) *refusal {
 		asked = uri
 		q.offline, q.openid = q.offline || was.offline, q.openid || was.openid
 		if q.audience == "" {
-			q.scopes = was.scopes
+			q.scopes, q.all = was.scopes, was.all
 		}
 	}
 	aud, ok := s.opt.Resource(asked)

@@ -146,8 +146,10 @@ func TestARefreshTokenComesOnlyIfItWasAskedForAtVersion2(t *testing.T) {
 	if c := e.token(a); c["scp"] != "SecurityAlert.Read.All" || a.text("refresh_token") != "" || a.text("id_token") != "" {
 		t.Errorf("%s", a.raw)
 	}
-	if a.text("scope") != graph+"/SecurityAlert.Read.All" {
-		t.Errorf("scope %q", a.text("scope"))
+	for asked, want := range map[string]string{graph + "/SecurityAlert.Read.All": graph + "/SecurityAlert.Read.All", graph + "/.default": graph + "/SecurityAlert.Read.All " + graph + "/User.Read " + graph + "/.default"} {
+		if got := e.redeem(contoso, true, e.code(true, "scope", asked)).text("scope"); got != want {
+			t.Errorf("asked for %s: scope %q, want %q", asked, got, want)
+		}
 	}
 	one := e.redeem(contoso, false, e.code(false, "resource", siem))
 	if one.text("refresh_token") == "" || one.text("expires_in") == "" || one.text("resource") != siem || !strings.HasSuffix(one.text("id_token"), ".") {

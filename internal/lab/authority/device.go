@@ -11,6 +11,7 @@ import (
 // Device codes (reference entra-oauth §3).
 const (
 	deviceGrant    = "urn:ietf:params:oauth:grant-type:device_code"
+	oldDeviceGrant = "device_code" // of before the RFC, and of MSAL Go to this day
 	deviceLife     = 15 * time.Minute
 	deviceInterval = 5 * time.Second
 )

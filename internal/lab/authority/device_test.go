@@ -45,11 +45,12 @@ func TestADeviceSignsIn(t *testing.T) {
 	}
 	code := a.text("device_code")
 	e.wants(e.poll(contoso, code), 400, 70016, "authorization_pending")
+	e.wants(e.poll(contoso, code, "grant_type", oldDeviceGrant), 400, 70016, "authorization_pending")
 	e.wants(e.poll(fabrikam, code), 400, 70018, "bad_verification_code") // the same segment as the first call
 	if p := e.typed(" "+strings.ToLower(a.text("user_code"))+" ", analyst, "accept"); !strings.Contains(p.raw, "You have signed in") {
 		t.Errorf("%s", p.raw)
 	}
-	got := e.poll(contoso, code)
+	got := e.poll(contoso, code, "grant_type", oldDeviceGrant)
 	if c := e.token(got); c["tid"] != contoso || c["upn"] != analyst || c["appidacr"] != "0" || got.text("refresh_token") == "" {
 		t.Errorf("%s", got.raw)
 	}

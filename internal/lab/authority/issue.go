@@ -66,6 +66,9 @@ func (s *Server) issue(q *request, g grantee) (map[string]any, *refusal) {
 		for i, sc := range named {
 			named[i] = q.audience + "/" + sc
 		}
+		if q.all { // stands there too: MSAL takes a scope that it misses for declined
+			named = append(named, q.audience+"/.default")
+		}
 		out["scope"] = strings.Join(named, " ")
 	}
 	if g.refresh != "" {

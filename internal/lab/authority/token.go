@@ -26,6 +26,7 @@ type request struct {
 
 	audience string
 	scopes   []string // single permissions asked for; none: .default
+	all      bool     // .default was asked for
 	offline  bool     // offline_access was asked for
 	openid   bool
 	cert     bool // the app proved itself by an assertion
@@ -211,7 +212,7 @@ func (s *Server) grant(q *request) (map[string]any, *refusal) {
 		return s.redeemRefresh(q)
 	case "authorization_code":
 		return s.redeemCode(q)
-	case deviceGrant:
+	case deviceGrant, oldDeviceGrant:
 		return s.redeemDevice(q)
 	}
 	return nil, &refusal{status: 400, code: 70003, word: "unsupported_grant_type", text: "The app requested an unsupported grant type '" + grant + "'."}
@@ -325,6 +326,8 @@ func (s *Server) scopes(q *request, scope, grant string) (resource string, e *re
 			continue // the first one's resource wins
 		case !all:
 			q.scopes = append(q.scopes, sc)
+		default:
+			q.all = true
 		}
 		resource = uri
 	}

@@ -25,7 +25,7 @@ var commands = map[string]struct {
 	"fuzz":      {"every fuzz target for 10 s", func(ctx context.Context, s *session) error { return fuzz(ctx, s) }},
 	"soak":      {"the long tests", func(ctx context.Context, s *session) error { return tagged(ctx, s, "soak") }},
 	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return tagged(ctx, s, "receivers") }},
-	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { s.part(ctx, clientsPart(true)); return nil }},
+	"clients":   {"Microsoft's client libraries against the pretend cloud", clients},
 }
 
 func main() {

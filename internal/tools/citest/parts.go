@@ -17,9 +17,18 @@ import (
 // any cache.
 const wholeBudget = 20 * time.Minute
 
+// doneByTest are the targets whose work "make test" does: in CI the client
+// libraries' too.
+func doneByTest(ci bool) []string {
+	if ci {
+		return []string{"make test", "make clients"}
+	}
+	return []string{"make test"}
+}
+
 // everything is "make test".
 func everything(ctx context.Context, s *session) error {
-	s.target, s.checked = "make test", true
+	s.targets, s.checked = doneByTest(s.ci), true
 	for _, p := range []part{packagesPart(), buildPart(), lintPart(), unitPart(), rigsPart(), clientsPart(s.ci)} {
 		s.part(ctx, p)
 	}
@@ -127,6 +136,14 @@ func clientsPart(wanted bool) part {
 	}}
 }
 
+// clients is "make clients".
+func clients(ctx context.Context, s *session) error {
+	s.targets, s.checked = []string{"make clients"}, true
+	s.only = func(p proofRow) bool { return slices.Contains(p.needs, "clients") }
+	s.part(ctx, clientsPart(true))
+	return nil
+}
+
 func isRig(pkg string) bool { return strings.HasPrefix(pkg, "drover/internal/rig") }
 
 // packages lists the module's packages.
@@ -146,7 +163,7 @@ func haveCompiler() bool {
 
 // tagged runs the tests behind a build tag, one after the other.
 func tagged(ctx context.Context, s *session, tag string) error {
-	s.target, s.checked = "make "+tag, true
+	s.targets, s.checked = []string{"make " + tag}, true
 	s.only = func(p proofRow) bool { return slices.Contains(p.needs, tag) }
 	with, err := withTag(tag)
 	if err != nil {
@@ -180,7 +197,7 @@ func withTag(tag string) ([]string, error) {
 
 // proofsOnly runs the tests that proofs.txt names and no others.
 func proofsOnly(ctx context.Context, s *session) error {
-	s.target, s.checked = "make test", true
+	s.targets, s.checked = []string{"make test"}, true
 	tests := make(map[string][]string)
 	for _, p := range s.listed {
 		if !slices.ContainsFunc(p.needs, func(n string) bool { return needs[n].target != "" }) && !slices.Contains(tests[p.pkg], p.test) {
