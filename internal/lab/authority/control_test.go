@@ -5,6 +5,8 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -118,4 +120,17 @@ func TestTheDeskMakesCredentialsAndShowsNone(t *testing.T) {
 	e.desk("DELETE", "/apps/"+appID+"/certificates/"+thumb, "")
 	e.wants(e.byAssertion(e.claim(cert).sign(t)), 401, 700027, "invalid_client")
 	e.token(e.app(contoso))
+}
+
+func TestTheDocNamesEverySwitch(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/lab-entra.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := reflect.TypeFor[Switches]()
+	for i := range all.NumField() {
+		if name := all.Field(i).Tag.Get("json"); !strings.Contains(string(doc), "\n| `"+name+"` |") {
+			t.Errorf("docs/lab-entra.md does not name %s", name)
+		}
+	}
 }
