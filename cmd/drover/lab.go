@@ -32,7 +32,8 @@ func newLab() *cobra.Command {
 authority for each pretend customer, Graph's security/alerts_v2, the SIEM
 detections API, and a Splunk event collector. It writes its CA, the app's
 credentials and a fitting drover.yaml into a directory, and a log of everything
-that it truly showed. See docs/lab.md.`,
+that it truly showed. Consents, the portal's MSSP list and what sign-ins do can
+be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			rows, err := readData(data)
@@ -47,7 +48,8 @@ that it truly showed. See docs/lab.md.`,
 			}
 			defer s.close()
 			out := c.OutOrStdout()
-			_, _ = fmt.Fprintf(out, "listening on https://%s (CA: %s)\nconfig for drover: %s\napp %s, secret in %s\n", s.addr, filepath.Join(s.dir, "ca.pem"), s.config, s.lab.AppID(), filepath.Join(s.dir, "secret"))
+			_, _ = fmt.Fprintf(out, "listening on https://%s (CA: %s)\nconfig for drover: %s\napp %s, secret in %s\napp %s, for people who sign in\nsign-in desk https://%s/lab/entra/, customers' portal https://%s/lab/portal\n",
+				s.addr, filepath.Join(s.dir, "ca.pem"), s.config, s.lab.AppID(), filepath.Join(s.dir, "secret"), s.lab.PublicAppID(), s.addr, s.addr)
 			for _, k := range s.lab.Customers() {
 				_, _ = fmt.Fprintf(out, "customer %-12s tenant %s\n", k.Name, k.Tenant)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ const deskPath = "/lab/"
 func (l *Lab) desk() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lab/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra", "/lab/alerts", "/lab/truth", "/lab/splunk/"}})
+		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra/", "/lab/portal", "/lab/alerts", "/lab/truth", "/lab/splunk/"}})
 	})
 	mux.HandleFunc("GET /lab/ca.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
@@ -31,13 +32,30 @@ func (l *Lab) desk() http.Handler {
 		answer(w, http.StatusOK, map[string]any{"kinds": fault.Kinds(), "bad_rows": fault.BadRows})
 	})
 	mux.HandleFunc("/lab/switches", l.api.Desk)
-	mux.Handle("/lab/entra", l.directory)
+	mux.Handle("/lab/entra/", http.StripPrefix("/lab/entra", l.auth.Control()))
+	mux.HandleFunc("/lab/portal", l.auth.Portal)
 	mux.HandleFunc("POST /lab/alerts", l.alert)
 	mux.HandleFunc("GET /lab/truth", l.showTruth)
 	if s, ok := l.opt.Splunk.(interface{ Control() http.Handler }); ok {
 		mux.Handle("/lab/splunk/", http.StripPrefix("/lab/splunk", s.Control()))
 	}
-	return mux
+	return onlyHere(mux)
+}
+
+// onlyHere refuses what a page of another site could have a browser send: the
+// desks have no sign-in. The host must be the machine itself or one of the
+// lab's names, so that no other name can be made to lead here.
+func onlyHere(h http.Handler) http.Handler {
+	guarded := http.NewCrossOriginProtection().Handler(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := bare(r.Host)
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		if host != "localhost" && !strings.HasSuffix(host, ".lab.test") && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "the lab's desks answer to localhost, 127.0.0.1 and *.lab.test only", http.StatusForbidden)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

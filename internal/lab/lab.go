@@ -70,6 +70,7 @@ type Lab struct {
 	api       *api.API
 	customers []Customer
 	appID     string
+	publicID  string
 	secret    string
 	certPEM   []byte
 	keyPEM    []byte
@@ -132,8 +133,10 @@ func New(opt Options) (*Lab, error) {
 		},
 		Region:        l.region,
 		GraphAudience: graphAccepts,
-		SIEMAudience:  func(_, audience string) bool { return audience == siemAudience || audience == sevilleAudience },
-		Switches:      opt.Switches,
+		SIEMAudience: func(_, audience string) bool {
+			return audience == siemAudience || audience == siemID || audience == sevilleAudience
+		},
+		Switches: opt.Switches,
 	})
 	l.desks = l.desk()
 	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
@@ -150,6 +153,8 @@ func (l *Lab) people() error {
 	l.directory.AddApp(authority.App{ClientID: l.appID, MultiTenant: true, HomeTenant: HomeTenant, Roles: []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"},
 		RedirectURIs: []string{"http://localhost", "http://localhost:8400/callback", "https://SiemMsspConnector"}})
 	l.directory.AddSecret(l.appID, l.secret, l.opt.Clock().AddDate(1, 0, 0))
+	l.publicID = guid(rand.New(rand.NewPCG(l.opt.Seed, 6)))
+	l.directory.AddApp(authority.App{ClientID: l.publicID, MultiTenant: true, Public: true, HomeTenant: HomeTenant, RedirectURIs: []string{"http://localhost", "http://127.0.0.1"}})
 	cert, certPEM, keyPEM, err := appCertificate()
 	if err != nil {
 		return fmt.Errorf("make the app's certificate: %w", err)
@@ -178,6 +183,7 @@ func (l *Lab) people() error {
 		story.ID = c.Tenant
 		l.directory.AddTenant(c.Tenant, c.Domain)
 		l.directory.Consent(c.Tenant, l.appID, authority.Granted)
+		l.directory.Consent(c.Tenant, l.publicID, authority.Delegated)
 		l.directory.Authorise(c.Tenant, l.appID, true)
 		l.truth.Event("tenant", "tenant", c.Tenant, "customer", c.Name)
 		l.estate.Add(story)
@@ -199,13 +205,13 @@ const (
 	graphAudience   = "https://graph.microsoft.com"
 	siemAudience    = "https://graph.windows.net"
 	sevilleAudience = "https://WDATPAlertExport.Seville.onmicrosoft.com"
+	// in tokens of version 2
+	graphID = "00000003-0000-0000-c000-000000000000"
+	siemID  = "00000002-0000-0000-c000-000000000000"
 )
 
 // national are the clouds' own Graph hosts: a token of one is none in another.
 var national = []string{graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us"}
-
-// graphID is Graph's application ID.
-const graphID = "00000003-0000-0000-c000-000000000000"
 
 // resource maps what is asked for to the audience of the token.
 func resource(uri string) (string, bool) {
@@ -249,10 +255,14 @@ func (l *Lab) Customers() []Customer { return l.customers }
 // AppID is the MSSP's app.
 func (l *Lab) AppID() string { return l.appID }
 
-// AppSecret is its client secret.
+// PublicAppID is an app of the MSSP that has no credential: for people who sign
+// in by browser or device code.
+func (l *Lab) PublicAppID() string { return l.publicID }
+
+// AppSecret is the client secret of AppID.
 func (l *Lab) AppSecret() string { return l.secret }
 
-// AppCertificate is its certificate and key, as PEM.
+// AppCertificate is AppID's certificate and key, as PEM.
 func (l *Lab) AppCertificate() (certPEM, keyPEM []byte) { return l.certPEM, l.keyPEM }
 
 // CAPEM is the certificate that clients must trust.
@@ -293,6 +303,8 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, deskPath):
 		l.desks.ServeHTTP(w, r)
+	case strings.HasPrefix(host, "security."), strings.HasPrefix(host, "securitycenter."):
+		l.auth.Portal(w, r)
 	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):
 		l.auth.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."), strings.HasPrefix(host, "microsoftgraph."):

@@ -168,7 +168,7 @@ func TestWhoeverDrivesTheLabCanSeeAndChangeItOverHTTP(t *testing.T) {
 		t.Fatalf("%s", text)
 	}
 	for _, desk := range index.Desks {
-		status, text, _ := c.do(http.MethodGet, "https://any.example"+desk, "", "")
+		status, text, _ := c.do(http.MethodGet, "https://any.lab.test"+desk, "", "")
 		if want := map[string]int{"/lab/alerts": 405, "/lab/splunk/": 404}[desk]; status != max(want, 200) && status != want {
 			t.Errorf("%s: %d %.100s", desk, status, text)
 		}

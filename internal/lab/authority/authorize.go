@@ -83,7 +83,7 @@ func (a *signIn) prompt(v string) bool { return slices.Contains(strings.Fields(a
 
 // consented reports whether the tenant agreed before.
 func (a *signIn) consented(d *Directory) bool {
-	return a.t != nil && a.t.consents[a.app.ClientID].now == Granted && d.shown(a.t, a.app.ClientID) == Granted
+	return a.t != nil && a.t.consents[a.app.ClientID].now >= Delegated && d.shown(a.t, a.app.ClientID) >= Delegated
 }
 
 // askedFor checks what must hold before the browser may be sent anywhere.
@@ -100,7 +100,7 @@ func (s *Server) askedFor(r *http.Request, segment string, v2 bool) (*signIn, *r
 		return nil, noApp(q.Get("client_id"))
 	case a.t == nil && !a.app.MultiTenant:
 		return nil, singleTenant(a.app.ClientID)
-	case a.redirect == "" && !v2 && len(a.app.RedirectURIs) == 1:
+	case a.redirect == "" && !v2 && len(a.app.RedirectURIs) > 0:
 		a.redirect = a.app.RedirectURIs[0]
 	case a.redirect == "":
 		return nil, &refusal{code: 900971, text: "No reply address provided."}
@@ -108,7 +108,7 @@ func (s *Server) askedFor(r *http.Request, segment string, v2 bool) (*signIn, *r
 		return nil, &refusal{code: 50011, text: "The redirect URI '" + a.redirect + "' specified in the request does not match the redirect URIs configured for the application '" + a.app.ClientID + "'."}
 	}
 	if a.app.Disabled {
-		return nil, &refusal{code: 7000112, text: "Application '" + a.app.ClientID + "' is disabled."}
+		return nil, disabled(a.app.ClientID)
 	}
 	if st := q.Get("state"); st != "" {
 		a.back.Set("state", st)
@@ -200,17 +200,21 @@ func (s *Server) silent(w http.ResponseWriter, r *http.Request, a *signIn) {
 }
 
 // consentAndCode takes the person's agreement for the tenant's, if the person
-// may give it.
+// may give it. Only with prompt=admin_consent does it cover what the app may do
+// by itself.
 func (s *Server) consentAndCode(w http.ResponseWriter, r *http.Request, a *signIn, user string) {
 	d := s.opt.Directory
 	admin, _ := a.t.member(user)
 	forAll := a.prompt("admin_consent")
-	if (a.t.consents[a.app.ClientID].now != Granted || forAll) && !admin && (!d.UsersMayConsent || forAll) {
+	if (a.t.consents[a.app.ClientID].now < Delegated || forAll) && !admin && (!d.UsersMayConsent || forAll) {
 		s.sendError(w, r, a, &refusal{code: 90094, word: "consent_required", text: "The grant requires admin permission."})
 		return
 	}
-	d.agree(a.t, a.app.ClientID, Granted)
+	if a.t.consents[a.app.ClientID].now < Delegated {
+		d.agree(a.t, a.app.ClientID, Delegated)
+	}
 	if forAll {
+		d.agree(a.t, a.app.ClientID, Granted)
 		a.back.Set("admin_consent", "True")
 	}
 	s.sendCode(w, r, a, user)

@@ -26,7 +26,7 @@ func (s *Server) client(q *request) *refusal {
 	switch {
 	case q.app.Public && (raw != "" || sec != ""):
 		return &refusal{status: 401, code: 700025, word: "invalid_client", text: "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."}
-	case q.app.Public:
+	case q.app.Public && q.form.Get("grant_type") != "client_credentials":
 		return nil
 	case raw != "" && q.form.Get("client_assertion_type") != assertionType:
 		return missing("client_assertion_type")
@@ -101,10 +101,11 @@ func (s *Server) assertion(q *request, raw string) *refusal {
 				delete(d.jtis, id)
 			}
 		}
-		if _, again := d.jtis[a.claims.Jti]; again || a.claims.Jti == "" {
+		id := q.app.ClientID + " " + a.claims.Jti
+		if _, again := d.jtis[id]; again || a.claims.Jti == "" {
 			return bad(50013, "Assertion failed signature validation: it has been used before.")
 		}
-		d.jtis[a.claims.Jti] = to
+		d.jtis[id] = to
 	}
 	return nil
 }

@@ -79,13 +79,13 @@ func (s *Server) sameTarget(q *request, c *code) *refusal {
 		asked = uri
 		q.offline, q.openid = q.offline || was.offline, q.openid || was.openid
 		if q.audience == "" {
-			q.scopes = was.scopes
+			q.scopes, q.all = was.scopes, was.all
 		}
 	}
 	aud, ok := s.opt.Resource(asked)
 	switch {
 	case q.audience == "" && !ok:
-		return missing(map[bool]string{true: "scope", false: "resource"}[q.v2])
+		return missing(q.parameter())
 	case q.audience == "":
 		q.audience = aud
 	case ok && q.audience != aud:
@@ -108,18 +108,18 @@ func verified(c *code, verifier string) bool {
 }
 
 // registered reports whether a redirect URI is one of the app's: byte for byte,
-// but for the port of http://localhost.
+// but for the port where the host is the machine itself.
 func (a *App) registered(uri string) bool {
 	if slices.Contains(a.RedirectURIs, uri) {
 		return true
 	}
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || u.Hostname() != "localhost" || u.User != nil || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" || u.Hostname() != "localhost" && u.Hostname() != "127.0.0.1" || u.User != nil || u.Fragment != "" {
 		return false
 	}
 	rest := strings.TrimSuffix(u.Path, "/")
 	return slices.ContainsFunc(a.RedirectURIs, func(have string) bool {
 		h, err := url.Parse(have)
-		return err == nil && h.Scheme == "http" && h.Hostname() == "localhost" && strings.TrimSuffix(h.Path, "/") == rest && h.RawQuery == u.RawQuery
+		return err == nil && h.Scheme == "http" && h.Hostname() == u.Hostname() && strings.TrimSuffix(h.Path, "/") == rest && h.RawQuery == u.RawQuery
 	})
 }

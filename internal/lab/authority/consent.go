@@ -1,16 +1,38 @@
 package authority
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Consent is what a tenant has agreed to (reference entra-oauth §11.3).
 type Consent int
 
-// The states of consent.
+// The states of consent, each with what the one before has. One person's
+// consent counts for the whole tenant here.
 const (
-	None    Consent = iota // no service principal: 7000229
-	Known                  // a service principal without a grant: a token without roles
-	Granted                // roles
+	None      Consent = iota // no service principal: 7000229
+	Known                    // a service principal without a grant: a token without roles
+	Delegated                // signed-in users have their scopes; the app itself still has no roles
+	Granted                  // roles
 )
+
+var consentNames = []string{"none", "known", "delegated", "granted"}
+
+// MarshalText writes it as a word.
+func (c Consent) MarshalText() ([]byte, error) { return []byte(consentNames[c]), nil }
+
+// UnmarshalText reads that word.
+func (c *Consent) UnmarshalText(text []byte) error {
+	i := slices.Index(consentNames, string(text))
+	if i < 0 {
+		return fmt.Errorf("a consent is one of %v", consentNames)
+	}
+	*c = Consent(i)
+	return nil
+}
 
 // consent is a state with the one it replaces.
 type consent struct {
@@ -36,7 +58,7 @@ func (d *Directory) Consented(tenant, client string) Consent {
 func (d *Directory) agree(t *Tenant, client string, c Consent) {
 	was := t.consents[client]
 	if was.now != c {
-		t.consents[client] = consent{now: c, before: was.now, since: d.now()}
+		t.consents[client] = consent{now: c, before: was.now, since: d.Clock()}
 	}
 }
 
@@ -57,13 +79,16 @@ func (d *Directory) shown(t *Tenant, client string) Consent {
 // spread reports whether a request sees a change: never at once, always after
 // the delay, and ever more often in between.
 func (d *Directory) spread(since time.Time, delay Span) bool {
-	gone := d.now().Sub(since)
-	return gone >= time.Duration(delay) || d.rng.Float64() < float64(gone)/float64(delay)
+	gone := d.Clock().Sub(since)
+	return delay <= 0 || gone >= time.Duration(delay) || d.rng.Float64() < float64(gone)/float64(delay)
 }
 
 // Listing is what a customer enters in the portal's MSSP tab: the app, and the
 // MSSP's tenant (reference mssp-onboarding §4).
-type Listing struct{ App, MSSP string }
+type Listing struct {
+	App  string `json:"app"`
+	MSSP string `json:"tenant"`
+}
 
 type listed struct {
 	on    bool
@@ -87,22 +112,30 @@ func (d *Directory) Authorise(tenant, client string, on bool) {
 func (d *Directory) List(tenant string, l Listing, on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := d.tenants[tenant]
+	d.list(d.tenants[tenant], l, on)
+}
+
+func (d *Directory) list(t *Tenant, l Listing, on bool) {
 	if t.mssp[l].on != on {
-		t.mssp[l] = listed{on, d.now()}
+		t.mssp[l] = listed{on, d.Clock()}
 	}
 }
 
-// Listed returns the lines of a tenant's MSSP tab.
+// Listed returns the lines of a tenant's MSSP tab, in order.
 func (d *Directory) Listed(tenant string) []Listing {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []Listing
-	for l, e := range d.tenants[tenant].mssp {
+	return d.tenants[tenant].lines()
+}
+
+func (t *Tenant) lines() []Listing {
+	out := []Listing{}
+	for l, e := range t.mssp {
 		if e.on {
 			out = append(out, l)
 		}
 	}
+	slices.SortFunc(out, func(a, b Listing) int { return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.MSSP, b.MSSP)) })
 	return out
 }
 
@@ -123,14 +156,6 @@ func (d *Directory) Authorised(tenant, client string) bool {
 	return l.on == d.spread(l.since, d.ListDelay)
 }
 
-// Admin reports whether a user may change a tenant's settings.
-func (d *Directory) Admin(tenant, user string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := d.tenants[tenant]
-	return t != nil && t.users[user]
-}
-
 // Tenant resolves a GUID or domain to a tenant's ID and domain.
 func (d *Directory) Tenant(name string) (id, domain string, ok bool) {
 	d.mu.Lock()
@@ -140,11 +165,4 @@ func (d *Directory) Tenant(name string) (id, domain string, ok bool) {
 		return "", "", false
 	}
 	return t.ID, t.Domain, true
-}
-
-// Users lists the users of a tenant, in order.
-func (d *Directory) Users(tenant string) []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.tenants[tenant].names()
 }

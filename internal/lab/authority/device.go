@@ -11,6 +11,7 @@ import (
 // Device codes (reference entra-oauth §3).
 const (
 	deviceGrant    = "urn:ietf:params:oauth:grant-type:device_code"
+	oldDeviceGrant = "device_code" // of before the RFC, and of MSAL Go to this day
 	deviceLife     = 15 * time.Minute
 	deviceInterval = 5 * time.Second
 )
@@ -36,8 +37,12 @@ func (s *Server) deviceCode(w http.ResponseWriter, r *http.Request, segment stri
 		e = missing("client_id")
 	case d.find(segment) == nil && !shared(segment):
 		e = s.noTenant(segment)
-	case app == nil:
+	case app == nil || !app.MultiTenant && d.find(segment) != nil && d.find(segment).ID != app.HomeTenant:
 		e = noApp(f.Get("client_id"))
+	case app.Disabled:
+		e = disabled(app.ClientID)
+	case !app.MultiTenant && shared(segment):
+		e = singleTenant(app.ClientID)
 	case v2 && f.Get("scope") == "":
 		e = missing("scope")
 	}

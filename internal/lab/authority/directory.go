@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"maps"
 	mrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -19,15 +20,15 @@ import (
 
 // App is an app registration.
 type App struct {
-	ClientID     string
-	MultiTenant  bool
-	Public       bool // has no credential, and may send none
-	HomeTenant   string
-	RedirectURIs []string
-	Roles        []string // what a full grant gives the app
-	Scopes       []string // what it gives a signed-in user; SecurityAlert.Read.All and User.Read if empty
-	Resources    []string // audiences in its registration; any if empty
-	Disabled     bool
+	ClientID     string   `json:"client_id"`
+	MultiTenant  bool     `json:"multi_tenant"`
+	Public       bool     `json:"public"` // has no credential, and may send none
+	HomeTenant   string   `json:"home_tenant"`
+	RedirectURIs []string `json:"redirect_uris"`
+	Roles        []string `json:"roles"`     // what a full grant gives the app
+	Scopes       []string `json:"scopes"`    // what it gives a signed-in user; SecurityAlert.Read.All and User.Read if empty
+	Resources    []string `json:"resources"` // audiences in its registration; any if empty
+	Disabled     bool     `json:"disabled"`
 	secrets      []secret
 	certs        []*x509.Certificate
 }
@@ -52,6 +53,14 @@ type Tenant struct {
 	mssp       map[Listing]listed
 	users      map[string]bool // name → may consent for all
 	policy     int             // what Conditional Access answers; 0: nothing
+	region     Region
+}
+
+// Region is where a tenant lives, as its discovery document says: Scope EU, NA,
+// USGov, …; Sub GCC, DODCON (GCC High), DOD or nothing.
+type Region struct {
+	Scope string `json:"scope"`
+	Sub   string `json:"sub_scope,omitempty"`
 }
 
 // Directory holds everything that Entra knows. Safe for concurrent use, but
@@ -84,10 +93,14 @@ func NewDirectory(clock func() time.Time) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newDirectory(clock, key), nil
+}
+
+func newDirectory(clock func() time.Time, key *rsa.PrivateKey) *Directory {
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	return &Directory{Clock: clock, tenants: make(map[string]*Tenant), domains: make(map[string]string), apps: make(map[string]*App), refresh: make(map[[32]byte]*refresh),
 		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), verified: make(map[string]bool), asked: make(map[string][]time.Time),
-		key: key, kid: hex.EncodeToString(sum[:10]), rng: mrand.New(mrand.NewPCG(1, 11))}, nil
+		key: key, kid: hex.EncodeToString(sum[:10]), rng: mrand.New(mrand.NewPCG(1, 11))}
 }
 
 // now is Entra's own clock.
@@ -97,7 +110,7 @@ func (d *Directory) now() time.Time { return d.Clock().Add(time.Duration(d.Skew)
 func (d *Directory) AddTenant(id, domain string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]consent), mssp: make(map[Listing]listed), users: map[string]bool{"admin@" + domain: true}}
+	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]consent), mssp: make(map[Listing]listed), users: map[string]bool{"admin@" + domain: true}, region: Region{Scope: "EU"}}
 	d.domains[domain] = id
 }
 
@@ -109,10 +122,13 @@ func (d *Directory) AddUser(tenant, name string, admin bool) {
 	d.tenants[tenant].users[name] = admin
 }
 
-// AddApp adds a registration.
+// AddApp adds a registration, or changes one and leaves its credentials.
 func (d *Directory) AddApp(a App) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if old := d.apps[a.ClientID]; old != nil {
+		a.secrets, a.certs = old.secrets, old.certs
+	}
 	d.apps[a.ClientID] = &a
 }
 
@@ -167,6 +183,13 @@ func (d *Directory) Restrict(tenant string, code int) {
 	d.tenants[tenant].policy = code
 }
 
+// Settle says where a tenant lives; EU unless something else is said.
+func (d *Directory) Settle(tenant string, at Region) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tenants[tenant].region = at
+}
+
 // find resolves the tenant segment of a URL: a GUID or a domain.
 func (d *Directory) find(segment string) *Tenant {
 	segment = strings.ToLower(segment)
@@ -174,6 +197,11 @@ func (d *Directory) find(segment string) *Tenant {
 		segment = id
 	}
 	return d.tenants[segment]
+}
+
+// sorted lists the tenants by domain.
+func (d *Directory) sorted() []*Tenant {
+	return slices.SortedFunc(maps.Values(d.tenants), func(a, b *Tenant) int { return strings.Compare(a.Domain, b.Domain) })
 }
 
 // home is the tenant that a user belongs to.

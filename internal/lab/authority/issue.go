@@ -47,6 +47,16 @@ func (s *Server) issue(q *request, g grantee) (map[string]any, *refusal) {
 		out["expires_in"], out["ext_expires_in"], out["expires_on"], out["not_before"], out["resource"] =
 			strconv.Itoa(sec), strconv.Itoa(sec), strconv.FormatInt(now.Add(life).Unix(), 10), strconv.FormatInt(now.Unix(), 10), q.audience
 	}
+	switch d.ExpiresIn {
+	case "number":
+		out["expires_in"] = sec
+	case "text":
+		out["expires_in"] = strconv.Itoa(sec)
+	case "negative":
+		out["expires_in"] = -sec
+	case "absent":
+		delete(out, "expires_in")
+	}
 	if g.user == "" {
 		return out, nil
 	}
@@ -55,6 +65,9 @@ func (s *Server) issue(q *request, g grantee) (map[string]any, *refusal) {
 		named := s.scopesOf(q)
 		for i, sc := range named {
 			named[i] = q.audience + "/" + sc
+		}
+		if q.all { // stands there too: MSAL takes a scope that it misses for declined
+			named = append(named, q.audience+"/.default")
 		}
 		out["scope"] = strings.Join(named, " ")
 	}
@@ -115,7 +128,7 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 	}
 	if g.user == "" {
 		claims["idtyp"] = "app"
-		if _, no := q.faults[fault.TokenNoRoles]; !no && d.shown(g.t, q.app.ClientID) == Granted {
+		if _, no := q.faults[fault.TokenNoRoles]; !no && d.shown(g.t, q.app.ClientID) == Granted && len(q.app.Roles) > 0 {
 			claims["roles"] = q.app.Roles
 		}
 	} else {

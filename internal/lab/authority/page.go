@@ -36,18 +36,23 @@ const browser = "ESTSAUTH"
 // show writes a page and starts a browser session if there is none. The canary
 // in the form is that session, so that no other site can send the form.
 func (d *Directory) show(w http.ResponseWriter, r *http.Request, p *page, status int) {
+	p.Canary = d.begin(w, r)
+	w.WriteHeader(status)
+	_ = pages.Execute(w, p)
+}
+
+// begin sets a page's headers and returns its canary.
+func (d *Directory) begin(w http.ResponseWriter, r *http.Request) string {
 	c, err := r.Cookie(browser)
 	if err != nil || !d.hasSession(c.Value) {
 		c = &http.Cookie{Name: browser, Value: randomText(24), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode}
 		d.sessions[c.Value] = ""
 		http.SetCookie(w, c)
 	}
-	p.Canary = c.Value
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Frame-Options", "DENY")
-	w.WriteHeader(status)
-	_ = pages.Execute(w, p)
+	return c.Value
 }
 
 func (d *Directory) hasSession(id string) bool {

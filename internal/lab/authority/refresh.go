@@ -71,7 +71,7 @@ func (s *Server) admit(q *request, t *Tenant, user string, mfa bool) *refusal {
 	if _, member := t.users[user]; !member {
 		return &refusal{status: 400, code: 50020, word: "invalid_grant", text: "User account '" + user + "' does not exist in tenant '" + t.Domain + "' and cannot access the application in that tenant."}
 	}
-	if d.shown(t, q.app.ClientID) != Granted {
+	if d.shown(t, q.app.ClientID) < Delegated {
 		return notConsented(q.app.ClientID)
 	}
 	for _, sc := range q.scopes {
@@ -88,6 +88,25 @@ func (s *Server) admit(q *request, t *Tenant, user string, mfa bool) *refusal {
 	return nil
 }
 
+// stale says why a refresh token is not taken any more.
+func (d *Directory) stale(r *refresh) *refusal {
+	idle := time.Duration(d.RefreshIdle)
+	if idle == 0 {
+		idle = idleLife
+	}
+	switch {
+	case r.revoked, r.spent && d.ReuseKillsFamily:
+		return &refusal{status: 400, code: 50173, word: "invalid_grant", text: "The provided grant has expired due to it being revoked, a fresh auth token is needed.", sub: "bad_token"}
+	case d.now().Sub(r.used) > idle && d.OldExpiry:
+		return &refusal{status: 400, outer: 70002, code: 70008, word: "invalid_grant", text: "The refresh token has expired due to inactivity.", sub: "bad_token"}
+	case d.now().Sub(r.used) > idle:
+		return &refusal{status: 400, code: 700082, word: "invalid_grant", text: "The refresh token has expired due to inactivity. The token was issued on " + r.used.UTC().Format(time.RFC3339) + " and was inactive for " + idle.String() + ".", sub: "bad_token"}
+	case r.spent && d.OldRefreshDies:
+		return &refusal{status: 400, code: 70000, word: "invalid_grant", text: "Provided grant is invalid or malformed: it has been used.", sub: "bad_token"}
+	}
+	return nil
+}
+
 func notConsented(client string) *refusal {
 	return &refusal{status: 400, code: 65001, word: "invalid_grant", text: "The user or administrator has not consented to use the application with ID '" + client + "'. Send an interactive authorization request for this user and resource.", sub: "consent_required"}
 }
@@ -97,27 +116,18 @@ func notConsented(client string) *refusal {
 // (reference entra-oauth §5).
 func (s *Server) redeemRefresh(q *request) (map[string]any, *refusal) {
 	d := s.opt.Directory
-	idle := time.Duration(d.RefreshIdle)
-	if idle == 0 {
-		idle = idleLife
-	}
 	r := d.refresh[sha256.Sum256([]byte(q.form.Get("refresh_token")))]
 	switch {
 	case q.form.Get("refresh_token") == "":
 		return nil, missing("refresh_token")
 	case r == nil || r.client != q.app.ClientID:
 		return nil, &refusal{status: 400, code: 70000, word: "invalid_grant", text: "Provided grant is invalid or malformed.", sub: "bad_token"}
-	case r.revoked:
-		return nil, revoked()
-	case d.now().Sub(r.used) > idle && d.OldExpiry:
-		return nil, &refusal{status: 400, outer: 70002, code: 70008, word: "invalid_grant", text: "The refresh token has expired due to inactivity.", sub: "bad_token"}
-	case d.now().Sub(r.used) > idle:
-		return nil, &refusal{status: 400, code: 700082, word: "invalid_grant", text: "The refresh token has expired due to inactivity. The token was issued on " + r.used.UTC().Format(time.RFC3339) + " and was inactive for " + idle.String() + ".", sub: "bad_token"}
-	case r.spent && d.ReuseKillsFamily:
-		d.revokeLocked(func(other *refresh) bool { return other.family == r.family })
-		return nil, revoked()
-	case r.spent && d.OldRefreshDies:
-		return nil, &refusal{status: 400, code: 70000, word: "invalid_grant", text: "Provided grant is invalid or malformed: it has been used.", sub: "bad_token"}
+	}
+	if e := d.stale(r); e != nil {
+		if r.spent && d.ReuseKillsFamily {
+			d.revokeLocked(func(other *refresh) bool { return other.family == r.family })
+		}
+		return nil, e
 	}
 	t := q.t
 	if t == nil {
@@ -127,7 +137,7 @@ func (s *Server) redeemRefresh(q *request) (map[string]any, *refusal) {
 		q.audience = r.audience
 	}
 	if q.audience == "" {
-		return nil, missing("scope")
+		return nil, missing(q.parameter())
 	}
 	if e := s.admit(q, t, r.user, r.mfa); e != nil {
 		return nil, e
@@ -140,8 +150,4 @@ func (s *Server) redeemRefresh(q *request) (map[string]any, *refusal) {
 	}
 	r.used = d.now()
 	return s.issue(q, g)
-}
-
-func revoked() *refusal {
-	return &refusal{status: 400, code: 50173, word: "invalid_grant", text: "The provided grant has expired due to it being revoked, a fresh auth token is needed.", sub: "bad_token"}
 }

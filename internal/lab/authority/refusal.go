@@ -3,6 +3,7 @@ package authority
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,7 @@ type refusal struct {
 	word, text   string
 	outer        int    // a vague number in front of code; 0: none
 	sub, claims  string // suberror and claims, if any
+	asked        bool   // the word was asked for
 }
 
 func (e *refusal) codes() []int {
@@ -27,8 +29,13 @@ func (e *refusal) codes() []int {
 var seen = []refusal{{status: 401, word: "unauthorized_client"}, {status: 401, word: "invalid_client"}, {status: 400, word: "invalid_request"}, {status: 400, word: "invalid_grant"}, {status: 400, word: "interaction_required"}}
 
 // disguise gives a refusal another word and status than it has, each time the
-// next. The directory is locked.
+// next. What a client has nothing but the word or the status for keeps them:
+// throttling, faults of the service, and the device flow. The directory is
+// locked.
 func (d *Directory) disguise(e *refusal) {
+	if e.asked || e.status == 429 || e.status >= 500 || slices.Contains([]string{"authorization_pending", "slow_down", "expired_token", "authorization_declined", "bad_verification_code"}, e.word) {
+		return
+	}
 	for range seen {
 		d.refusals++
 		if s := seen[d.refusals%len(seen)]; s.word != e.word {
@@ -47,9 +54,6 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *refusal) {
 		d.disguise(&shown)
 	}
 	trace, corr := newGUID(), correlation(r)
-	if r.Header.Get("return-client-request-id") == "true" {
-		w.Header().Set("client-request-id", corr)
-	}
 	now := stamp(d)
 	body := map[string]any{"error": shown.word, "error_codes": e.codes(), "timestamp": now, "trace_id": trace, "correlation_id": corr, "error_description": describe(d, e, trace, corr, now)}
 	if shown.word == "invalid_client" && !d.NoErrorURI { // only some numbers have one; which is not written anywhere
@@ -77,6 +81,13 @@ func describe(d *Directory, e *refusal, trace, corr, now string) string {
 		text = fmt.Sprintf("AADSTS%d: Error validating credentials. %s", e.outer, text)
 	}
 	return strings.Join([]string{text, "Trace ID: " + trace, "Correlation ID: " + corr, "Timestamp: " + now}, end)
+}
+
+// returnID gives the caller's request ID back, if that is wanted.
+func returnID(w http.ResponseWriter, r *http.Request) {
+	if id := r.Header.Get("client-request-id"); strings.EqualFold(r.Header.Get("return-client-request-id"), "true") && len(id) == 36 {
+		w.Header().Set("client-request-id", id)
+	}
 }
 
 // correlation is the caller's request ID, or a new one.
@@ -123,7 +134,7 @@ var usual = func() map[int]refusal {
 		{400, "invalid_request", []int{901002, 28002, 28003, 9001023, 90002, 900023, 90038, 900382, 900432, 900439, 50011, 900971, 90014, 900144, 9002313, 900561}},
 		{400, "interaction_required", []int{5000225, 50076, 50079, 50074, 50078, 50131, 50158}},
 		{400, "temporarily_unavailable", []int{90055, 50033, 90006, 90024, 90033, 90090, 90012, 50087}},
-		{400, "server_error", []int{50000, 90036}},
+		{500, "server_error", []int{50000, 90036}},
 		{400, "authorization_pending", []int{70016}},
 		{400, "expired_token", []int{70019, 70020}},
 		{400, "bad_verification_code", []int{70018}},
@@ -143,7 +154,7 @@ func onDemand(code int, word string) *refusal {
 		e = refusal{status: 400, word: "invalid_grant"}
 	}
 	if word != "" {
-		e.word = word
+		e.word, e.asked = word, true
 	}
 	e.code, e.text = code, "Dealt on demand."
 	return &e

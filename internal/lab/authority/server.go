@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +35,7 @@ func NewServer(opt Options) *Server {
 	return &Server{opt}
 }
 
-// ServeHTTP routes /{tenant}/….
+// ServeHTTP routes /{tenant}/… and /devicelogin.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", s.opt.Directory.clockTime().UTC().Format(http.TimeFormat))
 	segment, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -49,6 +51,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.authorize(w, r, segment, v2)
 	case "adminconsent", "v2.0/adminconsent":
 		s.adminConsent(w, r, segment, v2)
+	case "discovery/instance":
+		s.instance(w, r, segment)
 	case "oauth2/devicecode", "oauth2/v2.0/devicecode":
 		s.deviceCode(w, r, segment, v2)
 	case "":
@@ -81,9 +85,9 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request, segment strin
 	d := s.opt.Directory
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	id := "{tenantid}"
+	id, at := "{tenantid}", Region{}
 	if t := d.find(segment); t != nil {
-		id = t.ID
+		id, at = t.ID, t.region
 	} else if !shared(segment) {
 		e := s.noTenant(segment)
 		e.word = "invalid_tenant"
@@ -95,14 +99,64 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request, segment strin
 	if v2 {
 		mid, iss = "/v2.0", issuer(s.host(r), id)
 	}
-	write(w, http.StatusOK, map[string]any{
+	c := cloudOf(at)
+	out := map[string]any{
 		"issuer": iss, "authorization_endpoint": base + "/oauth2" + mid + "/authorize", "token_endpoint": base + "/oauth2" + mid + "/token",
 		"jwks_uri": base + "/discovery" + mid + "/keys", "token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"response_types_supported": []string{"code", "id_token", "code id_token"}, "response_modes_supported": []string{"query", "fragment", "form_post"},
 		"subject_types_supported": []string{"pairwise"}, "id_token_signing_alg_values_supported": []string{"RS256"}, "scopes_supported": []string{"openid", "profile", "email", "offline_access"},
-		"tenant_region_scope": "EU", "cloud_instance_name": "microsoftonline.com", "msgraph_host": "graph.microsoft.com",
+		"tenant_region_scope": nil, "cloud_instance_name": c.name, "msgraph_host": c.graph, "userinfo_endpoint": "https://" + c.graph + "/oidc/userinfo",
 		"device_authorization_endpoint": base + "/oauth2" + mid + "/devicecode",
-	})
+	}
+	if at.Scope != "" {
+		out["tenant_region_scope"] = at.Scope
+	}
+	if at.Sub != "" {
+		out["tenant_region_sub_scope"] = at.Sub
+	}
+	write(w, http.StatusOK, out)
+}
+
+// cloud is a national cloud as the discovery document names it.
+type cloud struct{ name, graph string }
+
+func cloudOf(at Region) cloud {
+	switch at.Sub {
+	case "DODCON":
+		return cloud{"microsoftonline.us", "graph.microsoft.us"}
+	case "DOD":
+		return cloud{"microsoftonline.us", "dod-graph.microsoft.us"}
+	}
+	if at.Scope == "USGov" {
+		return cloud{"microsoftonline.us", "graph.microsoft.us"}
+	}
+	return cloud{"microsoftonline.com", "graph.microsoft.com"}
+}
+
+// aliases are the worldwide cloud's names (reference entra-oauth §1).
+var aliases = []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"}
+
+// instance tells a client which hosts are one authority: the worldwide ones,
+// and whatever this server is called. Microsoft's libraries ask it before they
+// trust a host, at login.microsoftonline.com and nowhere else.
+func (s *Server) instance(w http.ResponseWriter, r *http.Request, segment string) {
+	u, err := url.Parse(r.URL.Query().Get("authorization_endpoint"))
+	if err != nil || u.Host == "" || u.Host != s.host(r) && !slices.Contains(aliases, u.Host) {
+		s.opt.Directory.mu.Lock()
+		defer s.opt.Directory.mu.Unlock()
+		s.refuse(w, r, &refusal{status: 400, code: 50049, word: "invalid_instance", text: "Unknown or invalid instance.", asked: true})
+		return
+	}
+	own, all := "login.microsoftonline.com", aliases
+	if !slices.Contains(aliases, u.Host) {
+		own, all = u.Host, []string{u.Host}
+	}
+	path, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if path == "" {
+		path = segment
+	}
+	write(w, http.StatusOK, map[string]any{"tenant_discovery_endpoint": "https://" + u.Host + "/" + path + "/v2.0/.well-known/openid-configuration", "api-version": "1.1",
+		"metadata": []map[string]any{{"preferred_network": own, "preferred_cache": own, "aliases": all}}})
 }
 
 func (s *Server) keys(w http.ResponseWriter) {

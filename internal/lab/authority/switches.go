@@ -1,8 +1,8 @@
 package authority
 
 import (
-	"encoding/json"
-	"net/http"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -24,9 +24,10 @@ func (s *Span) UnmarshalText(text []byte) error {
 // docs/lab-entra.md has the list with reasons.
 type Switches struct {
 	// Clock and lifetimes.
-	Skew        Span `json:"skew"`         // Entra's clock is ahead of the lab's by this
-	Life        Span `json:"life"`         // of access tokens; 0: 3599 s to 90 min at random
-	RefreshIdle Span `json:"refresh_idle"` // refresh tokens die unused after this; 0: 90 days
+	Skew        Span   `json:"skew"`         // Entra's clock is ahead of the lab's by this
+	Life        Span   `json:"life"`         // of access tokens; 0: 3599 s to 90 min at random
+	RefreshIdle Span   `json:"refresh_idle"` // refresh tokens die unused after this; 0: 90 days
+	ExpiresIn   string `json:"expires_in"`   // number, text, negative or absent; "": as the endpoint does
 
 	// Consent and the portal's list.
 	ConsentDelay    Span   `json:"consent_delay"`     // a changed consent shows unevenly for so long
@@ -83,23 +84,17 @@ func (d *Directory) Switch(change func(*Switches)) {
 	change(&d.Switches)
 }
 
-// ServeHTTP is the desk of the switches: GET shows them, PATCH changes those
-// that it names, PUT sets all.
-func (d *Directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if r.Method == http.MethodPatch || r.Method == http.MethodPut {
-		next := d.Switches
-		if r.Method == http.MethodPut {
-			next = Switches{}
-		}
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxForm))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&next); err != nil {
-			http.Error(w, "want a JSON object of switches: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		d.Switches = next
+var expiresIn = []string{"", "number", "text", "negative", "absent"}
+
+// check says what is wrong with switches that somebody typed.
+func (s Switches) check() error {
+	if !slices.Contains(expiresIn, s.ExpiresIn) {
+		return fmt.Errorf("expires_in is one of %q", expiresIn)
 	}
-	write(w, http.StatusOK, d.Switches)
+	for name, d := range map[string]Span{"life": s.Life, "refresh_idle": s.RefreshIdle, "consent_delay": s.ConsentDelay, "list_delay": s.ListDelay, "assertion_max": s.AssertionMax} {
+		if d < 0 {
+			return fmt.Errorf("%s is not negative", name)
+		}
+	}
+	return nil
 }

@@ -26,6 +26,7 @@ type request struct {
 
 	audience string
 	scopes   []string // single permissions asked for; none: .default
+	all      bool     // .default was asked for
 	offline  bool     // offline_access was asked for
 	openid   bool
 	cert     bool // the app proved itself by an assertion
@@ -57,16 +58,19 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, segment string, v
 	d := s.opt.Directory
 	f, e := form(w, r)
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	q := &request{r: r, form: f, segment: segment, t: d.find(segment), v2: v2}
-	if e == nil {
+	d.mu.Unlock()
+	if e == nil { // not under the lock: some faults take their time
 		if q.faults = s.opt.Faults.Deal("token", q.tenant()); s.dealt(w, q) {
 			return
 		}
-		if s.tooMany(w, q) {
-			return
-		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e == nil && s.tooMany(w, q) {
+		return
+	}
+	returnID(w, r)
 	var out map[string]any
 	if rule, ok := q.faults[fault.AADSTS]; ok {
 		e = onDemand(rule.Param, rule.Value)
@@ -80,6 +84,14 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, segment string, v
 	}
 	s.opt.Note(q.tenant(), f.Get("client_id"), f.Get("grant_type"), http.StatusOK, 0)
 	write(w, http.StatusOK, out)
+}
+
+// parameter is what names the resource.
+func (q *request) parameter() string {
+	if q.v2 {
+		return "scope"
+	}
+	return "resource"
 }
 
 func (q *request) tenant() string {
@@ -98,6 +110,18 @@ func (s *Server) dealt(w http.ResponseWriter, q *request) bool {
 	if _, ok := q.faults[fault.Reset]; ok {
 		note(-1)
 		panic(http.ErrAbortHandler)
+	}
+	if _, ok := q.faults[fault.Hang]; ok {
+		<-q.r.Context().Done()
+		note(-1)
+		return true
+	}
+	for kind, body := range map[string]string{fault.HTML200: "<html><form>sign in</form></html>", fault.NullBody: "null", fault.EmptyBody: "", fault.NoValue: "{}"} {
+		if _, ok := q.faults[kind]; ok {
+			note(http.StatusOK)
+			_, _ = io.WriteString(w, body)
+			return true
+		}
 	}
 	if rule, ok := q.faults[fault.Redirect]; ok {
 		w.Header().Set("Location", rule.Value)
@@ -165,7 +189,7 @@ func (s *Server) grant(q *request) (map[string]any, *refusal) {
 		return nil, noApp(client)
 	}
 	if q.app.Disabled {
-		return nil, &refusal{status: 400, code: 7000112, word: "unauthorized_client", text: "Application '" + client + "' is disabled."}
+		return nil, disabled(client)
 	}
 	if q.t == nil && !q.app.MultiTenant {
 		return nil, singleTenant(client)
@@ -188,10 +212,14 @@ func (s *Server) grant(q *request) (map[string]any, *refusal) {
 		return s.redeemRefresh(q)
 	case "authorization_code":
 		return s.redeemCode(q)
-	case deviceGrant:
+	case deviceGrant, oldDeviceGrant:
 		return s.redeemDevice(q)
 	}
 	return nil, &refusal{status: 400, code: 70003, word: "unsupported_grant_type", text: "The app requested an unsupported grant type '" + grant + "'."}
+}
+
+func disabled(client string) *refusal {
+	return &refusal{status: 400, code: 7000112, word: "unauthorized_client", text: "Application '" + client + "' is disabled."}
 }
 
 func singleTenant(client string) *refusal {
@@ -214,9 +242,6 @@ func (s *Server) principal(q *request) *refusal {
 // token with it.
 func (s *Server) appOnly(q *request) (map[string]any, *refusal) {
 	d := s.opt.Directory
-	if q.app.Public {
-		return nil, &refusal{status: 401, code: 700025, word: "invalid_client", text: "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."}
-	}
 	if !d.PrincipalFirst {
 		if e := s.principal(q); e != nil {
 			return nil, e
@@ -235,7 +260,7 @@ func (s *Server) target(q *request) *refusal {
 	want := q.form.Get("resource")
 	if !q.v2 {
 		q.offline, q.openid = true, true
-		if want == "" && grant == "authorization_code" {
+		if want == "" && grant != "client_credentials" {
 			return nil // the sign-in named it, or nobody did
 		}
 		if want == "" {
@@ -301,6 +326,8 @@ func (s *Server) scopes(q *request, scope, grant string) (resource string, e *re
 			continue // the first one's resource wins
 		case !all:
 			q.scopes = append(q.scopes, sc)
+		default:
+			q.all = true
 		}
 		resource = uri
 	}

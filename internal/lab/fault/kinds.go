@@ -74,12 +74,13 @@ var (
 	both  = []string{"graph", "siem"}
 	graph = []string{"graph"}
 	token = []string{"token"}
+	three = []string{"graph", "siem", "token"}
 )
 
 var kinds = []Kind{
-	{Status, []string{"graph", "siem", "token"}, "HTTP status", "message", "an answer with that status; `body` and `retry_after` say more", "P01 P19 P24–P26 P31–P33 T09"},
+	{Status, three, "HTTP status", "message", "an answer with that status; `body` and `retry_after` say more", "P01 P19 P24–P26 P31–P33 T09"},
 	{Reset, []string{"graph", "siem", "token", "conn"}, "1: inside the header", "at conn: `tls` = behind the client's first bytes", "the connection ends before the answer; at `conn` it is reset when accepted", "P01 P28"},
-	{Hang, []string{"graph", "siem", "conn"}, "0: before the header, 1: behind it, 2: inside the body", "", "nothing more comes until the client gives up", "P27 P28"},
+	{Hang, []string{"graph", "siem", "token", "conn"}, "0: before the header, 1: behind it, 2: inside the body", "", "nothing more comes until the client gives up", "P27 P28"},
 	{Drip, both, "milliseconds between two bytes", "`header` (HTTP/1.1), else the body", "the answer comes a byte at a time", "P27"},
 	{Cut, both, "per mille of the body that is sent", "`bytes`: param counts bytes", "the body ends short of its Content-Length, and the connection with it", "P01 P20 P28"},
 	{Truncated, both, "per mille of the body that is sent", "`bytes`: param counts bytes", "a whole answer whose JSON is cut off", "P20"},
@@ -89,10 +90,10 @@ var kinds = []Kind{
 	{Trailing, both, "", "", "junk behind the body", "P20"},
 	{TwoValues, both, "", "", "a second JSON value behind the first", "P20"},
 	{BOM, both, "", "", "a byte order mark before the body", "P21"},
-	{HTML200, both, "", "", "200 with a sign-in page", "P24"},
-	{NoValue, both, "", "", "200 with an object that has no `value`", "P19"},
-	{NullBody, both, "", "", "200 with null", "P19"},
-	{EmptyBody, both, "", "", "200 with nothing", "P19"},
+	{HTML200, three, "", "", "200 with a sign-in page", "P24"},
+	{NoValue, three, "", "", "200 with an object that has no `value`", "P19"},
+	{NullBody, three, "", "", "200 with null", "P19"},
+	{EmptyBody, three, "", "", "200 with nothing", "P19"},
 	{NotArray, both, "", "", "200, and `value` is an object", "P19"},
 	{ErrorObject, both, "", "", "200 with an error object", "P19"},
 	{ContentType, both, "", "the type", "the right body under another Content-Type", "P24"},
@@ -101,7 +102,7 @@ var kinds = []Kind{
 	{BigHeader, both, "bytes; 1 MiB by default", "", "a header field of that size", "P22"},
 	{BigPage, both, "MiB; 64 by default", "`rows`: the rows again and again, else blanks", "a body of that size, still whole JSON", "P22"},
 	{BadRow, both, "which row of the answer from 0; -1: every one", "see below", "a row that is not as it should be", "P15 P21 P22 P36"},
-	{Redirect, []string{"graph", "siem", "token"}, "301…308; 302 by default", "where to", "a redirect", "P04 P24"},
+	{Redirect, three, "301…308; 302 by default", "where to", "a redirect", "P04 P24"},
 	{ForeignLink, graph, "", "the link", "nextLink is this text", "P03"},
 	{LoopLink, graph, "1: to and fro between two pages", "", "nextLink leads to the same page", "P05"},
 	{EndlessLinks, graph, "", "", "every page has a nextLink that was not seen before", "P05"},

@@ -42,7 +42,7 @@ func TestAProofCountsOnlyIfItsTestPassedAndSaidSo(t *testing.T) {
 		outcomes map[string]string
 		ci       bool
 		strace   bool
-		target   string
+		targets  []string
 		want     string
 	}{
 		"passed and said":              {row: p07, claims: []claim{claim07}, outcomes: map[string]string{"drover/internal/collect TestHalving": passed}, want: "ran: lost 0 of 9"},
@@ -58,20 +58,31 @@ func TestAProofCountsOnlyIfItsTestPassedAndSaidSo(t *testing.T) {
 		"lacking in CI":                {row: s02, claims: []claim{claim02}, outcomes: map[string]string{"drover/internal/rig/x TestPowerCut": skipped}, ci: true, want: "FAILED: left out: no strace"},
 		"lacking in CI, not run":       {row: s02, ci: true, want: "FAILED: in CI nothing may be missing: strace"},
 		"another target's":             {row: soaked, ci: true, want: "elsewhere: make soak"},
-		"missing in its own target":    {row: soaked, target: "make soak", want: "FAILED: there is no such test, or it did not run"},
+		"another's that is done too":   {row: soaked, targets: []string{"make test", "make soak"}, want: "FAILED: there is no such test, or it did not run"},
+		"missing in its own target":    {row: soaked, targets: []string{"make soak"}, want: "FAILED: there is no such test, or it did not run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newResults()
 			r.claims, r.outcome = tt.claims, tt.outcomes
-			target := tt.target
-			if target == "" {
-				target = "make test"
+			targets := tt.targets
+			if targets == nil {
+				targets = []string{"make test"}
 			}
-			v := judge(tt.row, &r, tt.ci, target, func(need string) bool { return need != "strace" || tt.strace })
+			v := judge(tt.row, &r, tt.ci, targets, func(need string) bool { return need != "strace" || tt.strace })
 			if got := v.state + ": " + v.figure; got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestInCIEverythingShowsWhatTheClientLibrariesSay(t *testing.T) {
+	row := proofRow{id: "promise.clients", pkg: "test/msclients", test: "TestX", needs: []string{"clients"}}
+	for ci, want := range map[bool]string{false: "elsewhere", true: "FAILED"} { // it did not run
+		r := newResults()
+		if v := judge(row, &r, ci, doneByTest(ci), func(string) bool { return true }); v.state != want {
+			t.Errorf("in CI %t: %s, want %s", ci, v.state, want)
+		}
 	}
 }
 
@@ -157,7 +168,7 @@ func TestTheLastLineIsTheCountAndTheExitSaysTheSame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			s := &session{out: &out, tests: newResults(), checked: tt.checked, target: "make test", listed: rowsOf(t)[:1]}
+			s := &session{out: &out, tests: newResults(), checked: tt.checked, targets: doneByTest(false), listed: rowsOf(t)[:1]}
 			s.tests.passed, s.tests.skipped = 5, 2
 			s.part(t.Context(), part{"unit", time.Second, func(context.Context, *session) error {
 				s.tests.failed += tt.failed

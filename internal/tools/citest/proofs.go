@@ -100,10 +100,10 @@ func unlisted(rows []proofRow, r *results) []claim {
 }
 
 // judge compares what is listed with what the tests said.
-func judge(row proofRow, r *results, ci bool, target string, here func(need string) bool) verdict {
+func judge(row proofRow, r *results, ci bool, targets []string, here func(need string) bool) verdict {
 	v := verdict{row: row}
 	for _, need := range row.needs {
-		if t := needs[need].target; t != "" && t != target {
+		if t := needs[need].target; t != "" && !slices.Contains(targets, t) {
 			v.state, v.figure = "elsewhere", t
 			return v
 		}
@@ -165,7 +165,7 @@ func (s *session) reportProofs() bool {
 		if s.only != nil && !s.only(row) {
 			continue
 		}
-		v := judge(row, &s.tests, s.ci, s.target, here)
+		v := judge(row, &s.tests, s.ci, s.targets, here)
 		good = good && v.state != "FAILED"
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s %s\n", v.row.id, v.state, v.figure, v.row.pkg, v.row.test)
 	}

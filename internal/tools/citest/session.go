@@ -46,7 +46,7 @@ type session struct {
 	listed  []proofRow
 	before  time.Duration // spent before this program began, counted with the part that says so
 	checked bool          // the proofs of this run are complete and can be judged
-	target  string        // the make target, as proofs.txt's needs name it
+	targets []string      // the make targets whose work this run does, as proofs.txt's needs name them
 	only    func(proofRow) bool
 }
 
