@@ -140,6 +140,9 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 	if s.readers, err = openReaders(ctx, path); err != nil {
 		return nil, err
 	}
+	if err = s.checkKey(ctx); err != nil {
+		return nil, err
+	}
 	if err = s.afterStop(ctx, clean); err != nil {
 		return nil, err
 	}
