@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"drover"
@@ -45,6 +46,57 @@ func TestTwoTokensOfOneFileNameNeverShareALane(t *testing.T) {
 		lanes[lane] = p
 	}
 	proof.Ran(t, "D16", "%d tokens kept in %d places, most under one file name: %d lanes", len(places)+1, len(places)+1, len(lanes))
+}
+
+func TestWhatCannotChangeIsRefusedWithTheWayOut(t *testing.T) {
+	cfg := writeConfig(t, "")
+	text, err := os.ReadFile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := func(region string) string {
+		return strings.Replace(string(text), "/ledger}", "/ledger, region: "+region+"}", 1)
+	}
+	begin := func(text string) (code int, says string) {
+		if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, says = droverCommand(t, "status", "-c", cfg)
+		return code, says
+	}
+	if code, says := begin(bind("eu")); code != exitOK {
+		t.Fatalf("a new ledger: exit code %d: %s", code, says)
+	}
+	cases := map[string]struct {
+		text string
+		code int
+		says []string
+	}{
+		"another region":             {bind("us"), exitDenied, []string{"eu", "us", "hint: "}},
+		"a config of a newer drover": {bind("eu") + "version: 2\n", exitUsage, []string{"version 2", "install"}},
+		"a key of a newer drover":    {bind("eu") + "shards: 4\n", exitUsage, []string{"shards"}},
+	}
+	started := 0
+	for name, tt := range cases {
+		code, says := begin(tt.text)
+		if code == exitOK {
+			started++
+		}
+		if code != tt.code {
+			t.Errorf("%s: exit code %d: %s", name, code, says)
+		}
+		for _, word := range tt.says {
+			if !strings.Contains(says, word) {
+				t.Errorf("%s: %q is not in: %s", name, word, says)
+			}
+		}
+	}
+	for _, text := range []string{bind("eu"), string(text)} { // as it was, or not said
+		if code, says := begin(text); code != exitOK {
+			t.Errorf("afterwards: exit code %d: %s", code, says)
+		}
+	}
+	proof.Ran(t, "C10", "%d configs with what cannot change or is of a newer version: started anyway %d", len(cases), started)
 }
 
 func TestWithoutItsKeyALedgerStaysSealed(t *testing.T) {

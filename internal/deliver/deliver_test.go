@@ -532,6 +532,10 @@ func TestARemovedTenantsRecordsAreNotWaitedFor(t *testing.T) {
 		w.commit(0, 3)
 		w.commit(1, 3)
 		w.pass(30 * time.Second)
+		token := ledger.CredentialKey{Tenant: id(0), App: "default", Kind: "refresh_token", Cloud: "worldwide", Authority: "https://login.example"}
+		if _, err := w.store.PutCredential(context.Background(), ledger.Credential{CredentialKey: token, Secret: drover.NewSecret("r1"), Expires: drover.NoInstant}, 0); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.store.RemoveTenant(context.Background(), id(0)); err != nil {
 			t.Fatal(err)
 		}
@@ -542,5 +546,32 @@ func TestARemovedTenantsRecordsAreNotWaitedFor(t *testing.T) {
 		w.commit(1, 3)
 		w.pass(time.Minute)
 		s.whole(t, 1, 6)
+		if w.owed("s") != 0 {
+			t.Errorf("%d owed", w.owed("s"))
+		}
+		// Removal is for good and at once: what was pending is counted as
+		// thrown away, and nothing that was sealed is left.
+		discarded, left := int64(0), 0
+		counts, err := w.store.Counts(context.Background(), id(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range counts {
+			if c.What == "discarded" {
+				discarded += c.N
+			}
+		}
+		if _, err := w.store.Credential(context.Background(), token); !errors.Is(err, ledger.ErrNotFound) {
+			left++
+		}
+		for seq := range uint64(3) {
+			if _, err := w.store.Body(context.Background(), feed(0), seq+1); !errors.Is(err, ledger.ErrNotFound) {
+				left++
+			}
+		}
+		if discarded != 3 || left != 0 {
+			t.Errorf("%d of 3 pending counted as discarded, %d sealed things left", discarded, left)
+		}
+		proof.Ran(t, "C04", "a tenant removed with 3 pending: counted as discarded %d, credentials and bodies left %d, the other tenant's arrived %d of 6", discarded, left, s.arrived(1))
 	})
 }
