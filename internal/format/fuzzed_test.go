@@ -36,8 +36,8 @@ func TestOneAlertIsOneRecordWhateverItHolds(t *testing.T) {
 		switch rng.IntN(4) { // as an API may serve it, which escapes less
 		case 0:
 			var out bytes.Buffer
-			if json.Indent(&out, raw, "\r", "\n ") == nil {
-				raw = out.Bytes()
+			if json.Indent(&out, raw, "", "\t") == nil {
+				raw = bytes.ReplaceAll(out.Bytes(), []byte("\n"), []byte([]string{"\n", "\r", "\r\n"}[rng.IntN(3)]))
 			}
 		case 1:
 			raw = bytes.ReplaceAll(raw, []byte(`\u2028`), []byte("\u2028"))
