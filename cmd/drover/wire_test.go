@@ -16,6 +16,7 @@ import (
 	"drover/internal/config"
 	"drover/internal/entra"
 	"drover/internal/proof"
+	"drover/internal/sink/file"
 	"drover/internal/vault"
 )
 
@@ -46,6 +47,17 @@ func TestTwoTokensOfOneFileNameNeverShareALane(t *testing.T) {
 		lanes[lane] = p
 	}
 	proof.Ran(t, "D16", "%d tokens kept in %d places, most under one file name: %d lanes", len(places)+1, len(places)+1, len(lanes))
+}
+
+// The config knows what a path may be without knowing the sink; the two agree.
+func TestAPathThatTheConfigTakesIsOneThatTheSinkTakes(t *testing.T) {
+	paths := []string{"{customer}/{tenant}.ndjson", "{name}/{source}/{sink}", "all.ndjson", "a/b/c.d", "{title}", "{Tenant}", "{}", "{tenant", "tenant}", "../x", "/x", "a//b", "a/./b", ".a", "a/.b", "a/", "a/..", "{tenant}{customer}"}
+	for _, path := range paths {
+		_, err := config.Parse("drover.yaml", fmt.Appendf(nil, "sinks: {a: {type: file, root: x, path: %q}}", path))
+		if serr := file.CheckPath(path); (err == nil) != (serr == nil) {
+			t.Errorf("%q: the config says %v, the sink %v", path, err, serr)
+		}
+	}
 }
 
 func TestWhatCannotChangeIsRefusedWithTheWayOut(t *testing.T) {
