@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
+
+	"drover/internal/proof"
 )
 
 // write writes a config that reads nobody and delivers to a file.
@@ -154,4 +157,19 @@ func TestControlCharactersNeverReachTheTerminal(t *testing.T) {
 	if got := clean("a\x1b]0;evil\x07b\u202ec\u009bd"); strings.ContainsAny(got, "\x1b\x07\u202e\u009b") {
 		t.Errorf("got %q", got)
 	}
+	dealt, raw := 0, 0
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		steers := unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) && unicode.Is(unicode.Cf, r) && r > 0x2029
+		if !steers {
+			continue
+		}
+		dealt++
+		if strings.ContainsRune(clean("title"+string(r)+"x"), r) {
+			raw++
+		}
+	}
+	if raw > 0 {
+		t.Errorf("%d characters pass", raw)
+	}
+	proof.Ran(t, "U08", "characters that steer a terminal let through: %d of %d", raw, dealt)
 }

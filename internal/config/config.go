@@ -145,6 +145,25 @@ func (c *Config) check(report Report) {
 	}
 	c.Routes.check(report)
 	c.checkClouds(report)
+	c.checkRoots(report)
+}
+
+// checkRoots refuses two sinks that write below one directory: each keeps all
+// others out of its root.
+func (c *Config) checkRoots(report Report) {
+	first := make(map[string]drover.SinkID)
+	for _, id := range c.SinkIDs() {
+		f := c.Sinks[id].File
+		if f == nil || f.Root == "" {
+			continue
+		}
+		root := filepath.Clean(f.Root)
+		if other, taken := first[root]; taken {
+			report("sinks."+string(id)+".root", "the sink %s writes there too; give each sink of type file a root of its own", other)
+			continue
+		}
+		first[root] = id
+	}
 }
 
 // CloudNames lists the clouds that a tenant or an app may name, by name.

@@ -1,6 +1,10 @@
 package config
 
 import (
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"drover"
@@ -48,10 +52,33 @@ type Batch struct {
 type FileSink struct {
 	// Directory below which all files stand. No other process may write there.
 	Root string `yaml:"root" kind:"path" required:"true"`
-	// Path of a file below root. {customer}, {tenant} and {name} are the customer's short name, the tenant's ID and the tenant's name.
+	// Path of a file below root. {customer}, {tenant}, {name}, {source} and {sink} are the customer's short name, the tenant's ID, the tenant's name, the API and this sink's ID.
 	Path string `yaml:"path" kind:"word" default:"{customer}/{tenant}.ndjson"`
 	// When a file is put away under its time and a new one begun.
 	Rotate Rotate `yaml:"rotate"`
+}
+
+// PathFields are the names that a file's path may hold in braces.
+var PathFields = []string{"customer", "tenant", "name", "source", "sink"}
+
+var inBraces = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// Validate checks the path: names that are known, below root.
+func (f *FileSink) Validate(report Report) {
+	for _, m := range inBraces.FindAllStringSubmatch(f.Path, -1) {
+		if !slices.Contains(PathFields, m[1]) {
+			report("path", "{%s} cannot stand in a path%s", clip(m[1]), didYouMean(m[1], PathFields))
+			return
+		}
+	}
+	name := inBraces.ReplaceAllString(f.Path, "x")
+	bad := strings.ContainsAny(name, "{}\x00\\") || !fs.ValidPath(name)
+	for part := range strings.SplitSeq(name, "/") {
+		bad = bad || strings.HasPrefix(part, ".")
+	}
+	if bad {
+		report("path", "%q is no path below root; write names and slashes, no part of which begins with a dot, such as {customer}/{tenant}.ndjson", clip(f.Path))
+	}
 }
 
 // Rotate says when a file is put away.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 // reference is the table of reference entra-oauth §8: codes by whether a retry
@@ -71,6 +72,15 @@ func TestEveryCodeOfTheReferenceHasAKindAndARemedy(t *testing.T) {
 	if listed != len(Codes()) {
 		t.Errorf("a code stands in the table twice: %d, %d", listed, len(Codes()))
 	}
+	slices.Sort(covered)
+	covered = slices.Compact(covered)
+	known := 0
+	for _, code := range covered {
+		if _, ok := Explain(code); ok {
+			known++
+		}
+	}
+	proof.Ran(t, "T02", "rows of the reference covered %d of %d, each with its kind and a remedy", known, len(covered))
 }
 
 func TestTheClassesOfTheFaultTableHold(t *testing.T) {
@@ -107,11 +117,13 @@ func TestTheNumberDecides(t *testing.T) {
 		"without an error word":  `{"error_codes":[%[2]d],"x":%[1]q}`,
 		"with an error of types": `{"error":{"code":%[1]q},"error_description":7,"error_codes":%[2]d}`,
 	}
+	answers := 0
 	for _, code := range Codes() {
 		remedy, _ := Explain(code)
 		for spelling, body := range bodies {
 			word := words[code%len(words)]
 			for _, status := range []int{400, 401, 403, 500} {
+				answers++
 				e := refused(tenantA, status, http.Header{}, fmt.Appendf(nil, body, word, code))
 				want := code
 				if code == 70000 && spelling == "behind a vague one" || code == 50000 && spelling == "behind a vague one" {
@@ -130,6 +142,7 @@ func TestTheNumberDecides(t *testing.T) {
 			}
 		}
 	}
+	proof.Ran(t, "T02", "%d answers of every code, spelling and error word: the number decided each", answers)
 }
 
 func TestEveryCodeReachesTheCallerOfToken(t *testing.T) {

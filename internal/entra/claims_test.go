@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 func TestATokenForSomebodyElseIsDroppedUnused(t *testing.T) {
+	dropped, handedOut := 0, 0
 	roles := []string{"SecurityAlert.Read.All"}
 	graph := "https://graph.microsoft.com"
 	for name, tt := range map[string]struct {
@@ -49,6 +51,10 @@ func TestATokenForSomebodyElseIsDroppedUnused(t *testing.T) {
 				}
 				return
 			}
+			dropped++
+			if !token.Empty() {
+				handedOut++
+			}
 			if drover.KindOf(err) != drover.Denied || !strings.Contains(err.Error(), tt.want) || !token.Empty() || drover.HintOf(err) == "" {
 				t.Fatalf("got %v", err)
 			}
@@ -60,6 +66,7 @@ func TestATokenForSomebodyElseIsDroppedUnused(t *testing.T) {
 			}
 		})
 	}
+	proof.Ran(t, "T05", "%d tokens for another tenant, API, cloud or app, or without a permission: handed to a caller %d", dropped, handedOut)
 }
 
 func TestATokenThatCannotBeReadIsUsed(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 type pair struct{ cert, key []byte }
@@ -156,6 +157,7 @@ func TestOnlyAnRSACertificateWithItsOwnKeyIsTaken(t *testing.T) {
 }
 
 func TestASecretsIDIsRefusedAtEntry(t *testing.T) {
+	refused, dealt := 0, 0
 	for value, ok := range map[string]bool{
 		"Xy8~Q~not.a.real-one_but.of-the.form.abc": true,
 		"short":                                 true,
@@ -173,5 +175,12 @@ func TestASecretsIDIsRefusedAtEntry(t *testing.T) {
 		if err != nil && value != "" && strings.Contains(err.Error(), strings.TrimSpace(value)) {
 			t.Errorf("the error shows it: %v", err)
 		}
+		if !ok {
+			dealt++
+		}
+		if err != nil {
+			refused++
+		}
 	}
+	proof.Ran(t, "T08", "secrets that are none, the ID among them: refused at entry %d of %d dealt", refused, dealt)
 }

@@ -46,8 +46,10 @@ type call struct {
 	form   url.Values
 }
 
-// HTTPClient stands in for httpx's.
-func (a *authority) HTTPClient(string, int64) *http.Client { return &http.Client{Transport: a} }
+// HTTPClient stands in for httpx's, which follows no redirect either.
+func (a *authority) HTTPClient(string, int64) *http.Client {
+	return &http.Client{Transport: a, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
 
 func (a *authority) RoundTrip(req *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(req.Body)

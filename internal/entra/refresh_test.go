@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 // family is an authority that rotates refresh tokens. Strict ones revoke all
@@ -289,7 +290,7 @@ func TestNoKillLocksATenantOut(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("strict %v: %d lock-outs of %d kills, %d between answer and save", strict, lockouts, kills, explained)
+		proof.Ran(t, "T03", "reuse kills the family: %v: lock-outs %d of %d kills, %d of them between answer and save, each shown as denied", strict, lockouts, kills, explained)
 		if !strict && lockouts != 0 || lockouts != explained {
 			t.Errorf("strict %v: %d lock-outs, %d explained", strict, lockouts, explained)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"drover"
 	"drover/internal/httpx"
+	"drover/internal/proof"
 )
 
 // TestOverTheWire gets tokens over TLS through the client that drover uses, and
@@ -90,6 +91,7 @@ func TestOverTheWire(t *testing.T) {
 	if foreign.Load() != 0 || discovery.Load() != 0 {
 		t.Errorf("%d requests elsewhere, %d discoveries", foreign.Load(), discovery.Load())
 	}
+	proof.Ran(t, "T10", "authorities that redirect, %d answers in all: secrets sent elsewhere %d, discovery documents read %d", len(answers), foreign.Load(), discovery.Load())
 }
 
 func TestAnAuthorityWithoutAGoodCertificateGetsNoSecret(t *testing.T) {

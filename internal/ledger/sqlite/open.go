@@ -139,10 +139,17 @@ func openAt(ctx context.Context, opt Options, adopt bool) (_ *Store, err error) 
 	if err = s.identify(ctx, adopt); err != nil {
 		return nil, err
 	}
+	if was := s.identity.Region; opt.Region != "" && opt.Region != was {
+		return nil, &drover.Error{Op: "open ledger", Kind: drover.Denied, Err: fmt.Errorf("it was made for the region %q, and the config says %q", was, opt.Region),
+			Hint: "a ledger's region never changes: put ledger: region: back, or begin another ledger in a directory of its own"}
+	}
 	if err = s.w.home.add(filepath.Join(opt.Dir, lockName)); err != nil {
 		return nil, err
 	}
 	if s.readers, err = openReaders(ctx, path); err != nil {
+		return nil, err
+	}
+	if err = s.checkKey(ctx); err != nil {
 		return nil, err
 	}
 	if err = s.afterStop(ctx, clean); err != nil {

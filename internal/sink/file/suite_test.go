@@ -64,6 +64,7 @@ func (w *world) Cut(rng *rand.Rand, step func()) sinktest.World {
 }
 
 func TestTheSuite(t *testing.T) {
+	cuts := map[int64]int{1: 3} // a rotation for each record makes many steps
 	for name, max := range map[string]int64{"one file": 1 << 20, "put away after each few batches": 4000, "put away after every batch": 1} {
 		t.Run(name, func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
@@ -77,7 +78,7 @@ func TestTheSuite(t *testing.T) {
 					t.Cleanup(func() { _ = s.Close() })
 					return sinktest.Target{Sink: s, Records: func(lane string) ([]string, error) { return readDir(dir, lane) }}
 				},
-				Keyed: &sinktest.Keyed{New: func(_ testing.TB, step func()) sinktest.World {
+				Keyed: &sinktest.Keyed{Cuts: cuts[max], New: func(_ testing.TB, step func()) sinktest.World {
 					return &world{newMemDisk(step), Options{MaxBytes: max}}
 				}},
 			})

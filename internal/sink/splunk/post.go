@@ -122,6 +122,7 @@ func (c *cookies) take(h http.Header) {
 func (c *cookies) header() string {
 	var out []string
 	for _, n := range c.list {
+		//nolint:gosec // a request's cookies have no attributes
 		out = append(out, (&http.Cookie{Name: n.Name, Value: n.Value, Quoted: n.Quoted}).String())
 	}
 	return strings.Join(out, "; ")
