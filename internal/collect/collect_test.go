@@ -36,6 +36,9 @@ type api struct {
 	again   int  // rows of a later page that come again
 	noDate  bool // answers do not tell the time
 	absent  []string
+	// stuckAt is a place at which a pass fails every other time and reads
+	// nothing the times between.
+	stuckAt drover.Instant
 }
 
 type row struct {
@@ -46,7 +49,7 @@ type row struct {
 }
 
 func newAPI() *api {
-	return &api{rows: make(map[drover.TenantID][]row), asked: make(map[drover.TenantID][]time.Time), page: 50}
+	return &api{rows: make(map[drover.TenantID][]row), asked: make(map[drover.TenantID][]time.Time), page: 50, stuckAt: drover.NoInstant}
 }
 
 func (a *api) add(t drover.TenantID, rows ...row) {
@@ -77,6 +80,8 @@ type pass struct {
 	at   int
 	got  []drover.Row
 	read bool
+
+	stuck bool
 }
 
 func (p *pass) Next(context.Context) (drover.Page, error) {
@@ -104,6 +109,12 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 			p.got = append(p.got, drover.Row{Raw: []byte(body), Sum: sha256.Sum256([]byte(body)), ID: r.id, Changed: at, Created: at, TenantID: r.tenant})
 		}
 		slices.SortStableFunc(p.got, func(a, b drover.Row) int { return int(min(max(a.Changed-b.Changed, -1), 1)) })
+	}
+	if s := p.a.stuckAt; s.Known() && p.at < len(p.got) && p.span.Contains(s) && p.got[p.at].Changed >= s {
+		if p.stuck = !p.stuck; p.stuck {
+			return drover.Page{}, transient()
+		}
+		return drover.Page{Server: drover.InstantOf(now), Through: p.span.From}, nil
 	}
 	n := min(p.a.page, len(p.got)-p.at)
 	out := drover.Page{Rows: p.got[p.at : p.at+n], Server: drover.InstantOf(now), Through: p.span.From}
@@ -142,6 +153,8 @@ type world struct {
 	api    *api
 	store  ledger.Store
 	every  time.Duration // the interval, a minute if 0
+	most   int           // requests a minute that a feed is allowed, 0: no bound
+	keys   func() error  // what a look-up of keys fails with; nil: nothing
 	mu     sync.Mutex
 	events []collect.Event
 	cancel context.CancelFunc
@@ -184,7 +197,7 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 }
 
 func (w *world) begin() {
-	c, err := collect.New(collect.Options{Store: w.store, Sources: []drover.Source{w.api}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
+	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Sources: []drover.Source{w.api}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()
@@ -195,6 +208,21 @@ func (w *world) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.done = cancel, make(chan error, 1)
 	go func() { w.done <- c.Run(ctx) }()
+}
+
+// hurt is a ledger that fails now and then.
+type hurt struct {
+	ledger.Store
+	w *world
+}
+
+func (h hurt) Keys(ctx context.Context, f drover.Feed, span drover.Span, unknown bool) ([]ledger.Key, error) {
+	if h.w.keys != nil {
+		if err := h.w.keys(); err != nil {
+			return nil, err
+		}
+	}
+	return h.Store.Keys(ctx, f, span, unknown)
 }
 
 func (w *world) stop() {
@@ -392,6 +420,72 @@ func TestAPlaceThatIsThrottledForEverHoldsNobody(t *testing.T) {
 		}
 		if early > 0 {
 			t.Errorf("%d requests before the time", early)
+		}
+	})
+}
+
+func TestAPageThatTheLedgerDidNotTakeIsReadAgain(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now, looked := time.Now(), 0
+		w.keys = func() error {
+			if looked++; looked%3 == 0 && looked < 12 {
+				return errors.New("the disk is busy")
+			}
+			return nil
+		}
+		for n := range 400 { // older than the overlap
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n-450)*time.Minute)))
+		}
+		w.begin()
+		w.pass(5 * time.Minute)
+		if got := w.ledgered(0); len(got) != 400 || looked < 12 {
+			t.Errorf("%d of 400 revisions after %d look-ups", len(got), looked)
+		}
+	})
+}
+
+func TestPagesThatDoNotLeadOnAreNoSuccess(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		bad := drover.InstantOf(now.Add(30 * time.Minute))
+		w.api.stuckAt = bad
+		for n := range 180 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n)*time.Minute)))
+		}
+		w.begin()
+		w.pass(4 * time.Hour)
+		if got := w.ledgered(0); !slices.Contains(got, "a179/0") {
+			t.Errorf("the tail is held: %d revisions", len(got))
+		}
+		if n := w.api.times(0); n > 4*60*3 {
+			t.Errorf("%d requests in four hours", n)
+		}
+	})
+}
+
+func TestNoMinuteSeesMoreRequestsThanAreAllowed(t *testing.T) {
+	story(t, 2, func(w *world) {
+		w.most, w.api.page = 30, 5
+		now := time.Now()
+		for n := range 2000 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n-2400)*time.Minute)))
+		}
+		w.begin()
+		w.pass(time.Hour)
+		if got := w.ledgered(0); len(got) != 2000 {
+			t.Errorf("%d of 2000 revisions in an hour", len(got))
+		}
+		w.api.mu.Lock()
+		defer w.api.mu.Unlock()
+		times := w.api.asked[tenantID(0)]
+		for i, from := range times {
+			n, _ := slices.BinarySearchFunc(times, from.Add(time.Minute), time.Time.Compare)
+			if n-i > w.most {
+				t.Fatalf("%d requests in the minute from %s", n-i, from)
+			}
+		}
+		if n := len(w.api.asked[tenantID(1)]); n < 58 {
+			t.Errorf("the other tenant was read %d times in an hour", n)
 		}
 	})
 }

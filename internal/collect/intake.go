@@ -37,7 +37,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 		}
 		if run.skip != nil {
 			through = max(through, run.skip.Span.To)
-			c.Open = append(c.Open, *run.skip)
+			c.Update, c.Open = r.skipped(*run.skip)
 		}
 		if run.pages == 0 {
 			if g := r.beyondRetention(run.span.From); g != nil {

@@ -35,6 +35,7 @@ type reader struct {
 	through drover.Instant // everything below is in the ledger or in an open gap
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
+	allowance
 	gaps    []gap
 	known   *knowledge
 	server  clock
@@ -163,7 +164,7 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, r.tail, err)
 		}
 		if r.tail != nil {
-			return time.Now(), nil // more to read; others first
+			return time.Now().Add(r.short()), nil // more to read; others first
 		}
 	}
 	if r.side == nil {
@@ -174,7 +175,7 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, r.side, err)
 		}
 	}
-	return r.nextDue(), nil
+	return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
 }
 
 // take makes this process the feed's reader and restores what it knew.
@@ -340,17 +341,27 @@ func (r *reader) nextDue() time.Time {
 // away when it is done.
 func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 	for range pages {
+		if r.short() > 0 {
+			return nil
+		}
 		page, err := run.pass.Next(ctx)
+		r.allowance.spend(max(page.Asked, 1))
 		if err != nil {
 			return err
 		}
 		r.hear(page.Server)
 		r.c.board.succeeded(r, r.tenant.Load().App)
+		through := r.through
 		if err := r.book(ctx, run, page); err != nil {
+			// The pass has gone on behind this page: what is not in the ledger
+			// is read again by another one.
+			if run == r.tail {
+				r.tail = nil
+			}
 			return err
 		}
-		if run.purpose == readTail {
-			r.fails = 0
+		if run.purpose == readTail && (page.Done || r.through > through) {
+			r.fails = 0 // pages that do not lead on are no success
 		}
 		run.pages++
 		run.at = max(run.at, page.Through)

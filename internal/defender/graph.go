@@ -154,7 +154,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.calm++; p.shrink > 0 && p.calm%regrow == 0 {
 		p.shrink--
 	}
-	out.Server, out.Through = p.clock.date, p.through
+	out.Server, out.Through, out.Asked = p.clock.date, p.through, p.told()
 	return out, nil
 }
 
