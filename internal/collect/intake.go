@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"drover"
@@ -53,7 +54,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	}
 	for _, s := range page.Skipped {
 		if run.purpose != readGap || s.Provider != r.providerOf(run) {
-			c.Open = append(c.Open, drover.Gap{Feed: r.feed, Span: s.Span, Provider: s.Provider, Cause: s.Cause, State: drover.GapOpen})
+			r.leftOut(&c, s)
 		}
 	}
 	if run.purpose == readGap {
@@ -73,6 +74,17 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 	r.notifyBooked(run, &c)
 	r.sayAbsent(page.Absent)
 	return nil
+}
+
+// leftOut opens a gap for what a pass left out, unless one is open there.
+func (r *reader) leftOut(c *ledger.Commit, s drover.Skipped) {
+	covers := func(g drover.Gap) bool {
+		return g.Provider == s.Provider && g.Span.From <= s.Span.From && (g.Span.Open() || !s.Span.Open() && s.Span.To <= g.Span.To)
+	}
+	if slices.ContainsFunc(r.gaps, func(g gap) bool { return covers(g.Gap) }) || slices.ContainsFunc(c.Open, covers) {
+		return
+	}
+	c.Open = append(c.Open, drover.Gap{Feed: r.feed, Span: s.Span, Provider: s.Provider, Cause: s.Cause, State: drover.GapOpen})
 }
 
 func (r *reader) providerOf(run *run) string {
