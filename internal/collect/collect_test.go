@@ -583,6 +583,37 @@ func TestAPageThatTheLedgerDidNotTakeIsReadAgain(t *testing.T) {
 	})
 }
 
+func TestAGapThatGrowsWhileItIsReadIsNotClosedBeforeItsTime(t *testing.T) {
+	story(t, 1, func(w *world) {
+		now := time.Now()
+		w.api.page = 1 // a gap takes many turns
+		bad := func(m int) bool { return m > 30 && m <= 60 || m > 64 && m <= 95 }
+		w.api.fail = func(_ drover.TenantID, s drover.Span) error {
+			// The tail fails but for its newest minutes, twice.
+			if from := s.From.Time(); s.Open() && bad(int(time.Since(now).Minutes())) && time.Since(from) > 3*time.Minute {
+				return transient()
+			}
+			return nil
+		}
+		for n := range 150 {
+			for k := range 3 {
+				w.api.add(tenantID(0), row{id: fmt.Sprint("a", n, ".", k), changed: now.Add(time.Duration(n)*time.Minute + time.Duration(k)*time.Second), visible: now.Add(time.Duration(n)*time.Minute + time.Duration(k)*time.Second)})
+			}
+		}
+		w.begin()
+		w.pass(5 * time.Hour)
+		if got := w.ledgered(0); len(got) != 450 {
+			t.Errorf("%d of 450 revisions", len(got))
+		}
+		if w.count("gap_opened") == 0 {
+			t.Error("no gap was opened: nothing was tried")
+		}
+		if gaps := w.state(0).Gaps; len(gaps) > 0 {
+			t.Errorf("still open: %v", gaps)
+		}
+	})
+}
+
 func TestPagesThatDoNotLeadOnAreNoSuccess(t *testing.T) {
 	story(t, 1, func(w *world) {
 		now := time.Now()

@@ -131,6 +131,11 @@ func (r *reader) gapProgress(run *run, page drover.Page) (update, open []drover.
 		run.skipped = run.skipped || s.Provider == g.Provider || g.Provider == ""
 	}
 	switch {
+	case page.Done && !run.skipped && !next.Span.Open() && run.span.To < next.Span.To:
+		// It is longer than what was read: it has grown since, or reaches
+		// beyond the server's now.
+		next.Span.From = run.span.To
+		g.due = time.Now().Add(r.gapWait(1))
 	case page.Done && !run.skipped:
 		next.State = drover.GapClosed
 	case page.Done:
@@ -192,11 +197,11 @@ func (r *reader) leaveUnswept(span drover.Span, cause error) {
 }
 
 // splits returns what must be written to halve the gaps that were found to be
-// unreadable as a whole.
-func (r *reader) splits() (update, open []drover.Gap) {
+// unreadable as a whole; not those that are changed by the same commit.
+func (r *reader) splits(changed []drover.Gap) (update, open []drover.Gap) {
 	for _, id := range r.known.split {
 		g := r.gapOf(id)
-		if g == nil || g.Span.Open() {
+		if g == nil || g.Span.Open() || slices.ContainsFunc(changed, func(c drover.Gap) bool { return c.ID == id }) {
 			continue
 		}
 		middle := g.Span.From.Add(g.Span.To.Sub(g.Span.From) / 2)

@@ -61,7 +61,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) error {
 		update, open := r.gapProgress(run, page)
 		c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	}
-	update, open := r.splits()
+	update, open := r.splits(c.Update)
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	c.Open = append(c.Open, r.leave...)
 	if r.parked != "" {

@@ -262,6 +262,7 @@ func (r *reader) openSide() *run {
 			span.To = now
 		}
 		if span.From >= span.To {
+			g.due = time.Now().Add(r.gapWait(1)) // it has not come to be yet
 			return nil
 		}
 		run := begin(readGap, span)
