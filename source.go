@@ -44,6 +44,9 @@ type Page struct {
 	// API showed has been returned by this pass. It never goes back within a
 	// pass. NoInstant: nothing is known yet.
 	Through Instant
+	// Asked counts the requests that it took, those of failed steps before it
+	// included; 0: one.
+	Asked int
 	// Done: the span has been read whole.
 	Done bool
 	// Server is the time of the answer by the server's own clock, NoInstant

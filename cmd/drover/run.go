@@ -18,7 +18,9 @@ import (
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/collect"
+	"drover/internal/defender"
 	"drover/internal/deliver"
+	"drover/internal/entra"
 )
 
 const minute = time.Minute
@@ -77,7 +79,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
 	}
 	col, err := collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Log: a.log, Notify: func(e collect.Event) {
+		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Log: a.log, Notify: func(e collect.Event) {
 			if e.What == "commit" {
 				del.Hint(e.Feed, e.N)
 			}
@@ -118,6 +120,22 @@ func (a *app) together(ctx context.Context, parts map[string]func(context.Contex
 		return err
 	}
 	return nil
+}
+
+// microsofts are the clouds whose limits are known.
+var microsofts = entra.BuiltIn()
+
+// allowance is our share of what Microsoft allows a minute. What a cloud of
+// somebody's own allows is not known.
+func (a *app) allowance(t drover.Tenant, s drover.SourceID) int {
+	c, err := a.clouds.Of(t)
+	if err != nil {
+		return 0
+	}
+	if _, ok := microsofts[c.Name]; !ok {
+		return 0
+	}
+	return int(a.cfg.Collect.Share.Of(defender.PerMinute(s)))
 }
 
 // health answers /live and /ready.

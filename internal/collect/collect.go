@@ -68,7 +68,10 @@ type Options struct {
 	FlushEvery  time.Duration // how often the time of the last whole read is stored, 10 min by default
 	TenantCheck time.Duration // how often the list of tenants is compared with the ledger's, 2 s by default
 	Seed        uint64        // of the jitter; 0 draws one
-	Log         *slog.Logger
+	// Allowance is how many requests a minute a tenant's source may get; 0, or
+	// no function: as many as it takes.
+	Allowance func(t drover.Tenant, s drover.SourceID) int
+	Log       *slog.Logger
 	// Notify is told of what happens, for progress and metrics. It must not
 	// block. May be nil.
 	Notify func(Event)

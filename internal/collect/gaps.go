@@ -21,6 +21,7 @@ const (
 	gapLastPause = 6 * time.Hour
 	gapNarrowest = time.Second // narrower ones are not split
 	gapTries     = 2           // before one is split
+	gapsSplit    = 64          // open at a feed: beyond, none is split
 )
 
 // leaveMargin is how close to now a tail that leaves a place behind begins.
@@ -44,6 +45,18 @@ func (r *reader) leaveBehind(cause error) bool {
 	why := "could not be read: " + cause.Error()
 	r.tail = r.openTail(&drover.Gap{Feed: r.feed, Span: drover.Span{From: from, To: to}, Cause: why, State: drover.GapOpen})
 	return true
+}
+
+// skipped opens the gap that a tail leaves behind, or makes the one that it left
+// behind before longer.
+func (r *reader) skipped(g drover.Gap) (update, open []drover.Gap) {
+	for i := range r.gaps {
+		if old := r.gaps[i].Gap; old.Provider == "" && !old.Span.Open() && old.Span.From <= g.Span.From && old.Span.To >= g.Span.From && old.Span.To <= g.Span.To {
+			old.Span.To = g.Span.To
+			return []drover.Gap{old}, nil
+		}
+	}
+	return nil, []drover.Gap{g}
 }
 
 // beyondRetention returns the gap that a read beginning at from leaves because
@@ -118,6 +131,11 @@ func (r *reader) gapProgress(run *run, page drover.Page) (update, open []drover.
 		run.skipped = run.skipped || s.Provider == g.Provider || g.Provider == ""
 	}
 	switch {
+	case page.Done && !run.skipped && !next.Span.Open() && run.span.To < next.Span.To:
+		// It is longer than what was read: it has grown since, or reaches
+		// beyond the server's now.
+		next.Span.From = run.span.To
+		g.due = time.Now().Add(r.gapWait(1))
 	case page.Done && !run.skipped:
 		next.State = drover.GapClosed
 	case page.Done:
@@ -151,7 +169,7 @@ func (r *reader) sideFailed(run *run, err error) time.Time {
 		}
 		g.Tries++
 		g.due = now.Add(max(wait, r.gapWait(g.Tries)))
-		if w := g.Span.To.Sub(g.Span.From); drover.KindOf(err) == drover.Transient && g.Tries >= gapTries && !g.Span.Open() && w > gapNarrowest && !slices.Contains(r.known.split, g.ID) {
+		if w := g.Span.To.Sub(g.Span.From); drover.KindOf(err) == drover.Transient && g.Tries >= gapTries && !g.Span.Open() && w > gapNarrowest && len(r.gaps) < gapsSplit && !slices.Contains(r.known.split, g.ID) {
 			r.known.split = append(r.known.split, g.ID)
 			g.due = now.Add(wait)
 		}
@@ -179,11 +197,11 @@ func (r *reader) leaveUnswept(span drover.Span, cause error) {
 }
 
 // splits returns what must be written to halve the gaps that were found to be
-// unreadable as a whole.
-func (r *reader) splits() (update, open []drover.Gap) {
+// unreadable as a whole; not those that are changed by the same commit.
+func (r *reader) splits(changed []drover.Gap) (update, open []drover.Gap) {
 	for _, id := range r.known.split {
 		g := r.gapOf(id)
-		if g == nil || g.Span.Open() {
+		if g == nil || g.Span.Open() || slices.ContainsFunc(changed, func(c drover.Gap) bool { return c.ID == id }) {
 			continue
 		}
 		middle := g.Span.From.Add(g.Span.To.Sub(g.Span.From) / 2)

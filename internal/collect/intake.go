@@ -42,7 +42,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 		}
 		if run.skip != nil {
 			through = max(through, run.skip.Span.To)
-			c.Open = append(c.Open, *run.skip)
+			c.Update, c.Open = r.skipped(*run.skip)
 		}
 		if run.pages == 0 {
 			if g := r.beyondRetention(run.span.From); g != nil {
@@ -58,14 +58,14 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	}
 	for _, s := range page.Skipped {
 		if run.purpose != readGap || s.Provider != r.providerOf(run) {
-			c.Open = append(c.Open, drover.Gap{Feed: r.feed, Span: s.Span, Provider: s.Provider, Cause: s.Cause, State: drover.GapOpen})
+			r.leftOut(&c, s)
 		}
 	}
 	if run.purpose == readGap {
 		update, open := r.gapProgress(run, page)
 		c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	}
-	update, open := r.splits()
+	update, open := r.splits(c.Update)
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	c.Open = append(c.Open, r.leave...)
 	if r.parked != "" {
@@ -79,6 +79,17 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	r.notifyBooked(run, &c)
 	r.sayAbsent(page.Absent)
 	return len(c.Revisions), nil
+}
+
+// leftOut opens a gap for what a pass left out, unless one is open there.
+func (r *reader) leftOut(c *ledger.Commit, s drover.Skipped) {
+	covers := func(g drover.Gap) bool {
+		return g.Provider == s.Provider && g.Span.From <= s.Span.From && (g.Span.Open() || !s.Span.Open() && s.Span.To <= g.Span.To)
+	}
+	if slices.ContainsFunc(r.gaps, func(g gap) bool { return covers(g.Gap) }) || slices.ContainsFunc(c.Open, covers) {
+		return
+	}
+	c.Open = append(c.Open, drover.Gap{Feed: r.feed, Span: s.Span, Provider: s.Provider, Cause: s.Cause, State: drover.GapOpen})
 }
 
 func (r *reader) providerOf(run *run) string {

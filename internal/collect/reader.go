@@ -35,6 +35,7 @@ type reader struct {
 	through drover.Instant // everything below is in the ledger or in an open gap
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
+	allowance
 	gaps    []gap
 	known   *knowledge
 	server  clock
@@ -173,7 +174,7 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, r.tail, err)
 		}
 		if r.tail != nil {
-			return time.Now(), nil // more to read; others first
+			return time.Now().Add(r.short()), nil // more to read; others first
 		}
 	}
 	if r.side == nil {
@@ -184,7 +185,7 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, r.side, err)
 		}
 	}
-	return r.nextDue(), nil
+	return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
 }
 
 // take makes this process the feed's reader and restores what it knew.
@@ -271,6 +272,7 @@ func (r *reader) openSide() *run {
 			span.To = now
 		}
 		if span.From >= span.To {
+			g.due = time.Now().Add(r.gapWait(1)) // it has not come to be yet
 			return nil
 		}
 		run := begin(readGap, span)
@@ -350,11 +352,18 @@ func (r *reader) nextDue() time.Time {
 // away when it is done.
 func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 	for range pages {
+		if run.held == nil && r.short() > 0 {
+			return nil
+		}
+		fetched := run.held == nil
 		page, err := run.next(ctx)
+		if fetched {
+			r.allowance.spend(max(page.Asked, 1))
+		}
 		if err != nil {
 			return err
 		}
-		if run.held == nil {
+		if fetched {
 			r.hear(page.Server)
 			r.c.board.succeeded(r, r.tenant.Load().App)
 		}

@@ -22,6 +22,7 @@ type client struct {
 	header http.Header
 	vain   *vain
 	clock  clock
+	asked  int               // requests since the last page
 	used   []*httpx.Response // whose memory the rows of the last page lie in
 }
 
@@ -84,6 +85,7 @@ func (c *client) get(ctx context.Context, origin, url string) (*httpx.Response, 
 			return nil, err
 		}
 		asked := c.opt.Now()
+		c.asked++
 		res, err := doer.Do(ctx, httpx.Request{URL: url, Origin: origin, Header: h, Bearer: token})
 		switch {
 		case errors.Is(err, httpx.ErrOrigin):
@@ -105,6 +107,12 @@ func (c *client) get(ctx context.Context, origin, url string) (*httpx.Response, 
 		}
 		c.opt.Tokens.Invalidate(c.tenant, c.source, token)
 	}
+}
+
+// told returns how many requests a page took, and begins anew.
+func (c *client) told() (n int) {
+	n, c.asked = c.asked, 0
+	return n
 }
 
 // host returns the collection's URL.

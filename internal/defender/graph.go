@@ -165,7 +165,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.calm++; p.shrink > 0 && p.calm%regrow == 0 {
 		p.shrink--
 	}
-	out.Server, out.Through = p.clock.date, p.through
+	out.Server, out.Through, out.Asked = p.clock.date, p.through, p.told()
 	return out, nil
 }
 
@@ -216,6 +216,10 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 	}
 	partly(&out, res, p.known())
 	switch {
+	case !p.exact && len(page.rows) > 0 && near+here+astray > 0 && page.rows[len(page.rows)-1].Changed < p.at:
+		// Nothing but what lies before the span, where the question reaches
+		// back by a grain: it may hide what follows.
+		p.exact = true
 	case p.stuck > maxStuck:
 		return out, p.notWhole(errBounds)
 	case page.next != "":

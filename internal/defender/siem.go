@@ -121,7 +121,7 @@ func (p *siemPass) Next(ctx context.Context) (drover.Page, error) {
 		p.reach(p.next)
 		out.Done, p.over = p.last, p.last
 	}
-	out.Server, out.Through = p.clock.date, p.through
+	out.Server, out.Through, out.Asked = p.clock.date, p.through, p.told()
 	return out, nil
 }
 

@@ -74,6 +74,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// PerMinute is how many requests a minute an API allows an app for a tenant.
+// That of Graph's alerts is documented (reference graph-security §9); for the
+// SIEM API nothing is, so it is that of its neighbour (siem-api §6).
+func PerMinute(s drover.SourceID) int64 {
+	if s == drover.SIEMDetections {
+		return 100
+	}
+	return 150
+}
+
 // plausible is how far ahead of the local clock a row's time may lie and still
 // be believed when the server does not tell its own.
 const plausible = 24 * time.Hour

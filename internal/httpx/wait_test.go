@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"drover/internal/proof"
 )
 
 func TestRetryAfterIsReadInEverySpelling(t *testing.T) {
+	spellings, wrong := 0, 0
 	now := time.Date(2026, 3, 2, 8, 15, 4, 0, time.UTC)
 	date := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
 	for name, tt := range map[string]struct {
@@ -44,11 +47,14 @@ func TestRetryAfterIsReadInEverySpelling(t *testing.T) {
 			if tt.value != "" {
 				h.Set("Retry-After", tt.value)
 			}
+			spellings++
 			if got, ok := RetryAfter(h, now); got != tt.want || ok != tt.ok {
 				t.Errorf("got %v, %v; want %v, %v", got, ok, tt.want, tt.ok)
+				wrong++
 			}
 		})
 	}
+	proof.Ran(t, "P25", "Retry-After read otherwise than meant in %d of %d spellings; never less than a second, never more than an hour", wrong, spellings)
 }
 
 func TestADateIsTakenAgainstThePeersOwnClock(t *testing.T) {
