@@ -144,3 +144,37 @@ func TestAGapInWhichThereIsOnlyARowOfSomebodyElseCloses(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAnswerOfNothingButForeignRowsParksAFeedUntilTheyAreKnown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		own    bool
+		parked bool
+	}{
+		"a feed that had rows of its own goes on when they are set aside": {true, false},
+		"a feed that never had any stays parked":                          {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, 1, func(w *world) {
+				now := time.Now()
+				if tt.own {
+					w.api.add(tenantID(0), at("mine", now.Add(-time.Hour)))
+				}
+				theirs := at("theirs", now.Add(30*time.Minute))
+				theirs.tenant = string(tenantID(9))
+				w.api.add(tenantID(0), theirs)
+				w.begin()
+				w.pass(3 * time.Hour)
+				if w.count("parked") == 0 {
+					t.Error("the feed was not parked at all")
+				}
+				if parked := w.state(0).Parked != ""; parked != tt.parked {
+					t.Errorf("parked %v in the end", parked)
+				}
+				aside, err := w.store.SetAside(context.Background(), ledger.AsideFilter{Reason: "foreign"})
+				if err != nil || len(aside) != 1 {
+					t.Errorf("set aside %d, %v", len(aside), err)
+				}
+			})
+		})
+	}
+}

@@ -16,7 +16,9 @@ import (
 type namesTenant interface{ NamesTenant() bool }
 
 // errAllForeign parks a feed: nothing in the answer to its tail belonged to its
-// tenant. A read beside the tail may be narrow enough to meet nothing else.
+// tenant. A read beside the tail may be narrow enough to meet nothing else, and
+// so may the tail of a quiet tenant: where rows of its own have come before,
+// what has been set aside does not park it again.
 var errAllForeign = errors.New("every row of the answer names another tenant")
 
 // book turns a page into one commit, or into none if it brought nothing, and
@@ -27,7 +29,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	if err != nil {
 		return 0, err
 	}
-	if run.purpose == readTail && foreign > 0 && foreign == len(page.Rows)+page.Again {
+	if run.purpose == readTail && foreign > 0 && foreign == len(page.Rows)+page.Again && (!r.own || len(c.Aside) > 0) {
 		if _, err := r.c.opt.Store.Commit(ctx, ledger.Commit{Feed: r.feed, Epoch: r.epoch, Whole: drover.NoInstant, Aside: c.Aside}); err != nil {
 			return 0, err
 		}
@@ -123,6 +125,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 		r.unstored.Store(int64(c.Whole))
 	}
 	run.skip = nil
+	r.own = r.own || len(c.Revisions) > 0
 	if c.Cursor != nil {
 		r.through = c.Cursor.Through
 	}

@@ -36,6 +36,7 @@ type reader struct {
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
 	allowance
+	own     bool // rows of the tenant itself have been read
 	gaps    []gap
 	known   *knowledge
 	server  clock
@@ -206,7 +207,7 @@ func (r *reader) take(ctx context.Context) error {
 			r.through, r.whole = r.through.Add(-r.deepest()), drover.NoInstant
 		}
 	}
-	r.known = newKnowledge(state.Head == 0)
+	r.known, r.own = newKnowledge(state.Head == 0), state.Head > 0
 	r.gaps = r.gaps[:0]
 	for _, g := range state.Gaps {
 		r.gaps = append(r.gaps, gap{Gap: g})

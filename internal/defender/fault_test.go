@@ -645,3 +645,15 @@ func TestRowsOfAWholeAnswerAreReturnedThoughItsCheckFails(t *testing.T) {
 		}
 	}
 }
+
+// The outer bounds of a span are widened, so what lies just outside comes with
+// an instant at its edge.
+func TestANeighbourOfTheSpansEdgeIsNotAskedForAgainAndAgain(t *testing.T) {
+	want := entries("a", 3, t0.Add(-200*time.Nanosecond), 100*time.Nanosecond)
+	want[0].severity, want[1].severity, want[2].severity = "low", "high", "low"
+	a := newAPI(want...)
+	got := read(t, graph(a, 10), drover.Span{From: t0, To: t0.Add(700 * time.Millisecond)}, 200, 0)
+	if lost := got.missing(want[2:]); !got.done || len(lost) > 0 || len(a.requests) > 60 {
+		t.Errorf("done %v, lost %v, %d requests", got.done, lost, len(a.requests))
+	}
+}

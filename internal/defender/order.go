@@ -142,10 +142,10 @@ const (
 	notTold  // the API does not answer that
 )
 
-// more finds out whether an answer of rows, all of one instant and without a
-// link, was cut: it asks for what follows the last but one of them. That must
-// be one row, and one that was shown. (With a row less in the question, a row
-// that leaves between the two answers cannot hide one that was cut off.)
+// more finds out whether an answer of rows, in order and without a link, was
+// cut: it asks for what follows the last but one of them. That must be one row,
+// and one that was shown. (With a row less in the question, a row that leaves
+// between the two answers cannot hide one that was cut off.)
 func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []drover.Row) (int, error) {
 	heard := p.clock
 	page, _, declined, err := p.follows(ctx, q, len(rows)-1)
@@ -158,10 +158,11 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 	}
 	met := make(map[alert]struct{}, len(rows))
 	note(met, rows)
+	last := rows[len(rows)-1].Changed
 	fresh := 0
 	for i := range page.rows {
 		r := &page.rows[i]
-		if _, ok := met[alert{r.ID, r.Changed}]; !ok && r.Bad == "" && r.Changed == rows[0].Changed {
+		if _, ok := met[alert{r.ID, r.Changed}]; !ok && r.Bad == "" && r.Changed == last {
 			fresh++
 		}
 	}
@@ -169,11 +170,11 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 	switch {
 	case fresh > 0:
 		return thereIsMore, nil
-	case len(page.rows) == 0 || page.rows[0].Changed != rows[0].Changed:
+	case len(page.rows) == 0 || page.rows[0].Changed != last:
 		return askAgain, nil
 	case len(page.rows) == 1:
 		return thatIsAll, nil
-	case page.rows[1].Changed > rows[0].Changed:
+	case page.rows[1].Changed > last:
 		return allOfInstant, nil
 	}
 	return askAgain, nil

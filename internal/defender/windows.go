@@ -137,10 +137,13 @@ func (p *graphPass) nextWindow(ctx context.Context) (out drover.Page, err error)
 	if !full && narrow(span) && len(page.rows) >= max(w.longest, 2) {
 		// No answer was longer: is it all, or was it cut?
 		told, err := p.more(ctx, &out, p.bounded(span, pc.filter), page.rows)
+		if p.asked++; told == askAgain && p.asked >= maxAsked {
+			told = notTold
+		}
 		switch {
 		case err != nil:
 			return out, err
-		case told == thereIsMore:
+		case told == thereIsMore, told == allOfInstant: // what follows lies in the window as well
 			full, w.clamp = true, len(page.rows)
 		case told == askAgain:
 			return out, nil

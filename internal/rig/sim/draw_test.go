@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -11,16 +13,26 @@ import (
 	"drover/internal/lab/splunk"
 )
 
+// size is how large a run is.
+type size struct {
+	tenants  int
+	active   time.Duration // while things go wrong
+	calm     time.Duration // afterwards: the deepest pause and the sweep over 48 h fit
+	interval time.Duration
+}
+
 // plan is everything that is drawn for a run.
 type plan struct {
+	size
 	stories  []estate.Options
-	active   time.Duration // while things go wrong
-	calm     time.Duration // afterwards
-	interval time.Duration
 	overlap  time.Duration
 	pageSize int
 	ahead    time.Duration // the cloud's clock against ours
+	hiccups  float64       // the share of calls to the ledger that meet a passing error
+	refusals int           // one in so many records is refused for good by one sink; 0: none
+	unrouted int           // a tenant that no route leads from to one sink; -1: none
 	deeds    []deed
+	could    map[string]bool // kinds of faults that a plan may deal, whether this one does or not
 }
 
 // deed is something that happens at a moment of a run.
@@ -34,20 +46,25 @@ type deed struct {
 // noted: what shows later may be on its way still.
 const quietBefore = 20 * time.Minute
 
-// draw draws a run.
-func draw(seed uint64, tenants int, active, calm, interval time.Duration) plan {
+// draw draws a run. Each deals about half of the kinds of faults, so that none
+// hides behind others for good; a seed and the next one deal them all.
+func draw(seed uint64, z size) plan {
 	r := rand.New(rand.NewPCG(seed, 101))
-	p := plan{active: active, calm: calm, interval: interval, overlap: 15 * time.Minute, pageSize: pick(r, 0, 0, 7, 50, 200)}
+	tenants, active := z.tenants, z.active
+	p := plan{size: z, overlap: 15 * time.Minute, pageSize: pick(r, 0, 0, 7, 50, 200), hiccups: pick(r, 0, 0.003, 0.02), refusals: pick(r, 0, 40), unrouted: tenants - 1, could: make(map[string]bool)}
 	p.ahead = pick(r, 0, 0, 5*time.Second, -5*time.Second, 10*time.Minute, -10*time.Minute, 24*time.Hour, -24*time.Hour)
 	for i := range tenants {
 		o := estate.Options{Backlog: r.IntN(60), BacklogSpan: 72 * time.Hour, PerMinute: 0.01 + 0.05*r.Float64(), Horizon: active - 90*time.Minute, Updates: r.Float64(), LateShare: 0.05 * r.Float64(), LateMax: 90 * time.Minute,
 			Shuffle: i%3 == 0, LiveField: i%3 == 1, Silent: 0.1, Ties: pick(r, 0, 0, 3, 20, 120), Unnamed: r.IntN(3), Bad: r.IntN(3), SIEM: i%4 == 1, Reprocess: i%8 == 1}
+		if o.SIEM { // enough in a window that a cut can be told
+			o.Backlog, o.BacklogSpan = 60+o.Backlog, 12*time.Hour
+		}
 		if i%10 == 0 { // a busy one, with rows of somebody else among its own
 			o.PerMinute, o.Foreign = 0.3, 2
 		}
 		p.stories = append(p.stories, o)
 	}
-	d := &drawer{r: r, p: &p, tenants: tenants}
+	d := &drawer{r: r, p: &p, tenants: tenants, seed: seed}
 	d.cloud()
 	d.authority()
 	d.receivers()
@@ -63,6 +80,15 @@ type drawer struct {
 	r       *rand.Rand
 	p       *plan
 	tenants int
+	seed    uint64
+}
+
+// deals reports whether this plan deals a kind, and notes that one may.
+func (d *drawer) deals(kind string) bool {
+	d.p.could[kind] = true
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(kind))
+	return (h.Sum64()+d.seed)%2 == 0 || d.r.IntN(4) == 0
 }
 
 func (d *drawer) add(at time.Duration, what string, do func(w *world)) {
@@ -79,8 +105,20 @@ func (d *drawer) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(d.r.Int64N(int64(most-least)))
 }
 
-// deal draws when, how long and for whom a rule holds.
+// deal is always for a rule that this plan may leave out.
 func (d *drawer) deal(rule fault.Rule, least, most time.Duration) {
+	kind := rule.Kind
+	if kind == fault.Status || kind == fault.AADSTS {
+		kind = fmt.Sprint(kind, " ", rule.Param)
+	}
+	if d.p.could[rule.Kind] = true; d.deals(kind) {
+		d.always(rule, least, most)
+	}
+}
+
+// always draws when, how long and for whom a rule holds that every plan deals.
+func (d *drawer) always(rule fault.Rule, least, most time.Duration) {
+	d.p.could[rule.Kind] = true
 	long := d.between(least, most)
 	at, who := d.moment(long), d.r.IntN(d.tenants)
 	all := rule.Tenant == "*"
@@ -112,7 +150,7 @@ func (d *drawer) cloud() {
 		d.deal(fault.Rule{Kind: fault.TopRefused, Param: 1 + d.r.IntN(300), Share: often()}, least, most)
 		d.deal(fault.Rule{Kind: fault.Hang, Param: d.r.IntN(2), Share: often(), Count: 3}, least, most)
 		d.deal(fault.Rule{Kind: fault.SlowSkew, Param: pick(d.r, -5, 5, 90, -600, 600, 86400, -86400), Share: often()}, least, most)
-		d.deal(fault.Rule{Kind: fault.NewestOnly, API: "siem", Param: 1 + d.r.IntN(20)}, most, 10*most)
+		d.deal(fault.Rule{Kind: fault.NewestOnly, API: "siem", Param: 50 + d.r.IntN(30)}, most, 10*most)
 	}
 	for _, status := range []int{500, 502, 503, 504, 429, 429, 429, 429, 400, 401, 401, 403, 403, 404, 408} {
 		rule := fault.Rule{Kind: fault.Status, Param: status, Share: often(), Body: pick(d.r, "", "empty", "html", "text")}
@@ -127,7 +165,7 @@ func (d *drawer) cloud() {
 		}
 		d.deal(rule, least, most)
 	}
-	// A few hours of trouble for one, storms for all.
+	// Long trouble for one, storms for all.
 	d.deal(fault.Rule{Kind: fault.Status, Param: 500}, d.p.active/8, d.p.active/4)
 	d.deal(fault.Rule{Kind: fault.Status, Param: 403}, d.p.active/8, d.p.active/4)
 	d.deal(fault.Rule{Kind: fault.Status, Param: 503, Body: "html", Share: 0.8, Tenant: everyone}, 2*iv, 4*iv)
@@ -140,6 +178,7 @@ func (d *drawer) cloud() {
 	for _, status := range []int{504, 504, 401, 403} {
 		d.deal(fault.Rule{Kind: fault.Provider, Param: status, Value: pick(d.r, "microsoftDefenderForEndpoint", "microsoftDefenderForOffice365", "microsoft365Defender")}, least, 80*time.Minute)
 	}
+	d.p.could[fault.PoisonAt] = true
 	for range 3 {
 		long := d.between(d.p.active/20, d.p.active/5)
 		who, which := d.r.IntN(d.tenants), d.r.IntN(1<<20)
@@ -196,7 +235,11 @@ func (d *drawer) authority() {
 	for _, code := range []int{90055, 50196, 65001, 53003, 90002, 7000229, 700016, 50034} {
 		d.deal(fault.Rule{Kind: fault.AADSTS, API: "token", Param: code}, least, most)
 	}
-	d.deal(fault.Rule{Kind: fault.AADSTS, API: "token", Param: pick(d.r, 7000222, 7000215, 700027), Tenant: everyone}, 20*time.Minute, 40*time.Minute)
+	// The app itself is refused: tokens that are there go on for an hour, so it
+	// takes longer than that until all have noticed.
+	for range 2 {
+		d.always(fault.Rule{Kind: fault.AADSTS, API: "token", Param: pick(d.r, 7000222, 7000215, 700027), Tenant: everyone}, 70*time.Minute, 80*time.Minute)
+	}
 	for _, status := range []int{500, 503, 429} {
 		d.deal(fault.Rule{Kind: fault.Status, API: "token", Param: status, Body: pick(d.r, "html", "text"), RetryAfter: pick(d.r, "", "60"), Tenant: everyone}, 10*time.Minute, 30*time.Minute)
 	}
@@ -205,14 +248,10 @@ func (d *drawer) authority() {
 // receivers deals the faults of the pretend Splunks, all but those that break
 // what a sink has promised.
 func (d *drawer) receivers() {
-	var kinds []string
-	for k := range splunk.Kinds() {
-		if k != "swallowed" && k != "outage" {
-			kinds = append(kinds, k)
+	for _, k := range slices.Sorted(maps.Keys(splunk.Kinds())) {
+		if k == "swallowed" || k == "outage" || !d.deals("sink:"+k) {
+			continue
 		}
-	}
-	slices.Sort(kinds)
-	for _, k := range kinds {
 		for range 2 {
 			long := d.between(5*time.Minute, 40*time.Minute)
 			f := splunk.Fault{Kind: k, Every: 1 + d.r.IntN(2), Count: 1 + d.r.IntN(5), RetryAfter: pick(d.r, "", "10")}
@@ -224,6 +263,11 @@ func (d *drawer) receivers() {
 		}
 	}
 	for which := range 2 {
+		off := d.between(10*time.Minute, 40*time.Minute)
+		d.add(d.moment(off), fmt.Sprintf("sink %d: token disabled for %s", which, off), func(w *world) {
+			w.must(w.splunk(which).DisableToken("t", true))
+			time.AfterFunc(off, func() { w.must(w.splunk(which).DisableToken("t", false)) })
+		})
 		long := d.between(10*time.Minute, d.p.active/5)
 		d.add(d.moment(long), fmt.Sprintf("sink %d: outage for %s", which, long), func(w *world) { w.deal(which, splunk.Fault{Kind: "outage"}, long) })
 	}
@@ -232,12 +276,15 @@ func (d *drawer) receivers() {
 // deal sets a fault of a receiver.
 func (w *world) deal(which int, f splunk.Fault, long time.Duration) {
 	f.Until = w.now().Add(long)
-	r := w.hec
-	if which == 1 {
-		r = w.ack
-	}
-	_, err := r.Set(f)
+	_, err := w.splunk(which).Set(f)
 	w.must(err)
+}
+
+func (w *world) splunk(which int) *splunk.Receiver {
+	if which == 1 {
+		return w.ack
+	}
+	return w.hec
 }
 
 // processes stops, kills and starts the product, and makes the cloud's clock
@@ -266,6 +313,7 @@ func (w *world) play() {
 	w.lab.Faults().Clear()
 	w.hec.Unset(0)
 	w.ack.Unset(0)
+	w.calm.Store(true)
 	w.lab.Truth().Event("mark", "kind", "calm")
 	time.Sleep(w.plan.calm - quietBefore)
 	w.remember()

@@ -3,6 +3,8 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -51,7 +53,10 @@ func (w *world) begin() {
 	w.must(err)
 	raw, err := sqlite.Open(context.Background(), sqlite.Options{Dir: filepath.Join(w.dir, "ledger"), Vault: v, Place: "sim"})
 	w.must(err)
-	p := &product{w: w, store: &watched{Store: raw, book: w.cursors, hiccup: w.hiccup}, done: make(chan error, 2)}
+	p := &product{w: w, store: &watched{Store: raw, book: w.cursors, hiccup: w.mayFail}, done: make(chan error, 2)}
+	p.store.generation, err = raw.Generation(context.Background())
+	w.must(err)
+	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.p = p
 	client := func() *httpx.Client {
 		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.dial, AllowPrivate: true})
@@ -65,7 +70,7 @@ func (w *world) begin() {
 	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return microsoft }, Clouds: clouds,
 		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
 	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: p.tokens, PageSize: w.plan.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return microsoft, nil },
+		return defender.Options{Tokens: purse{p.tokens, w}, PageSize: w.plan.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return microsoft, nil },
 			Host: func(t drover.Tenant) (string, error) {
 				c, err := clouds.Of(t)
 				if err != nil {
@@ -92,19 +97,25 @@ func (w *world) begin() {
 	p.sinks = []drover.Sink{files, hec("https://splunk.lab.test", hecToken, false), hec("https://splunk-ack.lab.test", ackToken, true)}
 	var dests []deliver.Destination
 	for i, s := range p.sinks {
+		if sinkIDs[i] == sinkAck && w.plan.refusals > 0 {
+			s = picky{s, w.plan.refusals}
+		}
 		if w.sink != nil {
 			s = w.sink(sinkIDs[i], s)
 		}
 		dests = append(dests, deliver.Destination{ID: sinkIDs[i], Sink: live(s, &p.store.dead), Format: format.JSON{}, FromAll: true, MaxAge: 2 * time.Second})
 	}
-	var store deliverStore = p.store
-	p.del, err = deliver.New(deliver.Options{Store: store, Sinks: dests, Routes: everywhere{}, Notify: func(e deliver.Event) { w.seen.note(string(e.Sink), e.What, e.N, e.Err) }})
+	var store deliver.Store = p.store
+	if w.out != nil {
+		store = w.out(p.store)
+	}
+	p.del, err = deliver.New(deliver.Options{Store: store, Sinks: dests, Routes: routes{w}, Seed: w.seed + 2, Log: log, Notify: func(e deliver.Event) { w.seen.note(string(e.Sink), e.What, e.N, e.Err) }})
 	w.must(err)
 	var collects collect.Store = p.store
 	if w.store != nil {
 		collects = w.store(p.store)
 	}
-	p.col, err = collect.New(collect.Options{Store: collects, Sources: sources, Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: w.plan.interval, Overlap: w.plan.overlap, Notify: func(e collect.Event) {
+	p.col, err = collect.New(collect.Options{Store: collects, Sources: sources, Compare: revision.Comparer{}, Seed: w.seed + 1, Log: log, Interval: w.plan.interval, Overlap: w.plan.overlap, Notify: func(e collect.Event) {
 		w.seen.note("collect", e.What, e.N, e.Err)
 		if e.What == "commit" {
 			p.del.Hint(e.Feed, e.N)
@@ -119,8 +130,6 @@ func (w *world) begin() {
 	go func() { p.done <- p.col.Run(ctx) }()
 	go func() { p.done <- p.del.Run(ctx) }()
 }
-
-type deliverStore interface{ deliver.Store }
 
 // live wraps a sink so that it dies with its process.
 func live(s drover.Sink, dead *atomic.Bool) drover.Sink {
@@ -141,7 +150,7 @@ func (p *product) stop(dead bool) {
 	p.cancel()
 	for range 2 {
 		if err := <-p.done; err != nil && !errors.Is(err, errDead) {
-			p.w.Errorf("the process ended with: %v", err)
+			p.w.ended = append(p.w.ended, fmt.Sprintf("the process ended with: %v", err))
 		}
 	}
 	p.tokens.Wait()
@@ -156,7 +165,26 @@ func (p *product) stop(dead bool) {
 	p.w.p = nil
 }
 
-type everywhere struct{}
+// routes lead from every tenant to every sink, save from one to one.
+type routes struct{ w *world }
 
-func (everywhere) Routed(drover.Tenant, drover.SinkID) bool { return true }
-func (everywhere) Generation() uint64                       { return 1 }
+func (r routes) Routed(t drover.Tenant, s drover.SinkID) bool {
+	return s != sinkHEC || r.w.plan.unrouted < 0 || string(t.ID) != r.w.tenant(r.w.plan.unrouted)
+}
+
+func (routes) Generation() uint64 { return 1 }
+
+// purse remembers some of the tokens that are handed out: they must not be
+// found anywhere afterwards.
+type purse struct {
+	*entra.Tokens
+	w *world
+}
+
+func (p purse) Token(ctx context.Context, t drover.Tenant, s drover.SourceID) (drover.Secret, error) {
+	token, err := p.Tokens.Token(ctx, t, s)
+	if err == nil {
+		p.w.seen.token(token.Reveal())
+	}
+	return token, err
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +23,9 @@ type watched struct {
 	ledger.Store
 	book *cursorBook
 	dead atomic.Bool
+	// generation of the tenants. Nobody changes them while a process runs, and
+	// it is asked for every two seconds by everybody.
+	generation uint64
 	// hiccup may fail a commit or a look-up before it reaches the ledger.
 	hiccup func(what string) error
 }
@@ -31,6 +36,7 @@ type cursorBook struct {
 	at      map[drover.Feed]drover.Instant
 	back    []string // cursors that went back
 	commits int
+	noted   int
 }
 
 func newCursorBook() *cursorBook { return &cursorBook{at: make(map[drover.Feed]drover.Instant)} }
@@ -42,6 +48,7 @@ func (b *cursorBook) note(f drover.Feed, at drover.Instant, where string) {
 		b.back = append(b.back, fmt.Sprintf("%s: %s from %s to %s", where, f, old, at))
 	}
 	b.at[f] = at
+	b.noted++
 }
 
 func (w *watched) may(what string) error {
@@ -53,6 +60,8 @@ func (w *watched) may(what string) error {
 	}
 	return nil
 }
+
+func (w *watched) Generation(context.Context) (uint64, error) { return w.generation, nil }
 
 func (w *watched) Take(ctx context.Context, f drover.Feed) (ledger.FeedState, error) {
 	if err := w.may("take"); err != nil {
@@ -133,4 +142,57 @@ func (m mortal) Deliver(ctx context.Context, b drover.Batch) (drover.Taken, erro
 type mortalAsker struct {
 	mortal
 	drover.Asker
+}
+
+// picky is a sink that refuses one in so many records for good, always the
+// same ones, and brings the others to the real one.
+type picky struct {
+	drover.Sink
+	one int
+}
+
+func (p picky) refuses(r *drover.Record) bool {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(r.EventID))
+	return h.Sum32()%uint32(p.one) == 0
+}
+
+func (p picky) Deliver(ctx context.Context, b drover.Batch) (drover.Taken, error) {
+	var at []int // where in b the records of the real batch stand
+	done := make([]bool, len(b.Records))
+	out := drover.Taken{}
+	inner := b
+	inner.Records = nil
+	for i := range b.Records {
+		if p.refuses(&b.Records[i]) {
+			done[i] = true
+			out.Refused = append(out.Refused, drover.Refusal{Index: i, Reason: "not to its taste"})
+			continue
+		}
+		at, inner.Records = append(at, i), append(inner.Records, b.Records[i])
+	}
+	taken, err := drover.Taken{}, error(nil)
+	if len(at) > 0 {
+		taken, err = p.Sink.Deliver(ctx, inner)
+	}
+	for i := range taken.N {
+		done[at[i]] = true
+	}
+	for _, i := range taken.Also {
+		done[at[i]] = true
+	}
+	for _, r := range taken.Refused {
+		out.Refused = append(out.Refused, drover.Refusal{Index: at[r.Index], Reason: r.Reason})
+	}
+	slices.SortFunc(out.Refused, func(a, b drover.Refusal) int { return a.Index - b.Index })
+	out.Mark = taken.Mark
+	for i, is := range done {
+		switch {
+		case is && out.N == i:
+			out.N++
+		case is:
+			out.Also = append(out.Also, i)
+		}
+	}
+	return out, err
 }

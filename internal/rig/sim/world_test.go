@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 
 	"drover"
 	"drover/internal/collect"
+	"drover/internal/deliver"
 	"drover/internal/lab"
 	"drover/internal/lab/estate"
 	"drover/internal/lab/splunk"
@@ -50,16 +53,21 @@ type world struct {
 	ack  *splunk.Receiver
 	p    *product
 
+	log     *os.File     // what the product logs
+	calm    atomic.Bool  // faults have ended
 	ahead   atomic.Int64 // the cloud's clock, ahead of ours
 	cursors *cursorBook
 	seen    *sightings
 	quiet   map[newest]bool // the newest states some time before the end
 	span    time.Duration
+	aside   []ledger.Aside // at the end
+	ended   []string       // processes that did not end well
 
 	// What a test may put in the product's way.
 	source func(drover.Source) drover.Source
 	sink   func(drover.SinkID, drover.Sink) drover.Sink
 	store  func(collect.Store) collect.Store
+	out    func(deliver.Store) deliver.Store
 	hiccup func(what string) error
 	notify func(collect.Event)
 }
@@ -76,7 +84,40 @@ type sightings struct {
 	what  map[string]int
 	kinds map[drover.Kind]int
 	last  map[string]error
+	purse []string // tokens that the product was given
+	rng   *rand.Rand
 }
+
+// enoughTokens are remembered and searched for.
+const enoughTokens = 3
+
+func (s *sightings) token(t string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.purse) < enoughTokens && !slices.Contains(s.purse, t) {
+		s.purse = append(s.purse, t)
+	}
+}
+
+// mayFail fails some calls to the ledger before they reach it, while faults
+// are dealt.
+func (w *world) mayFail(what string) error {
+	if w.hiccup != nil {
+		return w.hiccup(what)
+	}
+	if w.plan.hiccups == 0 || w.calm.Load() {
+		return nil
+	}
+	w.seen.mu.Lock()
+	defer w.seen.mu.Unlock()
+	if w.seen.rng.Float64() >= w.plan.hiccups {
+		return nil
+	}
+	w.seen.what["ledger.hiccup"]++
+	return &drover.Error{Op: what, Kind: drover.Transient, Err: errBusy}
+}
+
+var errBusy = errors.New("the ledger is busy")
 
 func (s *sightings) note(who, what string, n int, err error) {
 	s.mu.Lock()
@@ -128,7 +169,7 @@ func run(t *testing.T, seed uint64, p plan, f func(w *world)) (v *verdict) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(epoch))
 		w := &world{T: t, seed: seed, plan: p, dir: dir, key: filepath.Join(dir, "keys", "k"), net: newNetwork(), cursors: newCursorBook(),
-			seen: &sightings{what: make(map[string]int), kinds: make(map[drover.Kind]int), last: make(map[string]error)}, quiet: make(map[newest]bool)}
+			seen: &sightings{what: make(map[string]int), kinds: make(map[drover.Kind]int), last: make(map[string]error), rng: rand.New(rand.NewPCG(seed, 103))}, quiet: make(map[newest]bool)}
 		w.ahead.Store(int64(p.ahead))
 		w.must(vault.Create(w.key))
 		w.build()
@@ -153,6 +194,7 @@ func (w *world) build() {
 		w.Cleanup(func() { _ = f.Close() })
 		return f
 	}
+	w.log = create("drover.log")
 	var err error
 	w.hec, err = splunk.New(splunk.Options{Tokens: []splunk.Token{{Name: "t", Value: hecToken}}, Log: create("soc.ndjson"), Now: w.now})
 	w.must(err)
@@ -160,11 +202,19 @@ func (w *world) build() {
 	w.must(err)
 	w.lab, err = lab.New(lab.Options{Seed: w.seed, Clock: w.now, Customers: len(w.plan.stories), Story: func(i int) estate.Options { return w.plan.stories[i] }, Truth: create("truth.ndjson"),
 		Splunk: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			s := w.hec
 			if strings.HasPrefix(r.Host, "splunk-ack.") {
-				w.ack.ServeHTTP(rw, r)
-			} else {
-				w.hec.ServeHTTP(rw, r)
+				s = w.ack
 			}
+			defer func() {
+				if p := recover(); p != nil { // the receiver does not count what meets an outage
+					if slices.ContainsFunc(s.Faults(), func(f splunk.Fault) bool { return f.Kind == "outage" }) {
+						w.seen.note("sink", "outage", 1, nil)
+					}
+					panic(p)
+				}
+			}()
+			s.ServeHTTP(rw, r)
 		})})
 	w.must(err)
 	go func() {
@@ -220,10 +270,18 @@ type verdict struct {
 	span       time.Duration
 	back       []string // cursors that went back
 	commits    int
+	noted      int
 	dealt      map[string]int // faults by kind, of cloud and receivers
 	kinds      map[drover.Kind]int
 	what       map[string]int
 	pending    []string // what had not got well when the run ended
+	astray     []string // what the counts of a sink do not account for
+	leaks      []oracle.Finding
+	crossed    []oracle.Finding // marks of tenants in the files of others
+	searched   int              // secrets that were looked for
+	walls      int              // marks of tenants that were looked for in the files of others
+	told       told
+	asides     map[string]int // by reason
 	newest     []string
 	schedule   []string
 	lab        *lab.Lab
@@ -232,16 +290,17 @@ type verdict struct {
 
 // judge ends the process and the truth log, and asks the oracle.
 func (w *world) judge() *verdict {
-	out := &verdict{seed: w.seed, span: w.span, back: w.cursors.back, commits: w.cursors.commits, kinds: w.seen.kinds, what: w.seen.what, dealt: maps.Clone(w.lab.Faults().Hits()), lab: w.lab}
+	out := &verdict{seed: w.seed, span: w.span, back: w.cursors.back, commits: w.cursors.commits, noted: w.cursors.noted, kinds: w.seen.kinds, what: w.seen.what, dealt: maps.Clone(w.lab.Faults().Hits()), lab: w.lab}
 	for _, r := range []*splunk.Receiver{w.hec, w.ack} {
 		for k, n := range r.Counters().Faults {
 			out.dealt["sink:"+k] += int(n)
 		}
 	}
 	if w.p != nil {
-		out.pending = w.unwell()
+		out.pending, out.astray, w.aside = w.unwell(), w.unaccounted(), w.setAside()
 		w.p.stop(false)
 	}
+	out.pending = append(out.pending, w.ended...)
 	w.lab.Estate().Newest(w.now(), func(tenant, source string, r *estate.Row) {
 		if n := (newest{tenant, source, r.ID, r.Rev}); w.quiet[n] {
 			w.lab.Truth().Event("newest", "tenant", tenant, "source", source, "id", r.ID, "rev", r.Rev)
@@ -255,14 +314,25 @@ func (w *world) judge() *verdict {
 	w.export(filepath.Join(w.dir, "export.ndjson"))
 	files, err := oracle.Glob(filepath.Join(w.dir, "out", "*.ndjson"))
 	w.must(err)
+	for i := range files { // a file is one tenant's
+		files[i] = files[i].Bound(strings.TrimSuffix(filepath.Base(files[i].Name), ".ndjson"))
+	}
+	var routed []string
+	for i, c := range w.lab.Customers() {
+		if i != w.plan.unrouted {
+			routed = append(routed, c.Tenant)
+		}
+	}
 	in := func(name string) []oracle.Log { return oracle.Files(filepath.Join(w.dir, name)) }
 	out.Verdict, err = oracle.Judge(oracle.Input{Truth: in("truth.ndjson"), Sinks: []oracle.Place{
 		{Name: "ledger", Kind: oracle.KindLedger, Logs: in("export.ndjson")},
 		{Name: string(sinkFile), Kind: oracle.KindFile, Logs: files, TakesAll: true},
-		{Name: string(sinkHEC), Kind: oracle.KindHEC, Logs: in("soc.ndjson"), TakesAll: true},
-		{Name: string(sinkAck), Kind: oracle.KindHEC, Logs: in("soc-ack.ndjson"), TakesAll: true},
+		{Name: string(sinkHEC), Kind: oracle.KindHEC, Logs: in("soc.ndjson"), TakesAll: true, Tenants: routed},
+		{Name: string(sinkAck), Kind: oracle.KindHEC, Logs: in("soc-ack.ndjson"), TakesAll: w.plan.refusals == 0},
 	}})
 	w.must(err)
+	w.secrets(out, files)
+	out.told = w.listen(filepath.Join(w.dir, "truth.ndjson"))
 	return out
 }
 
@@ -296,6 +366,36 @@ func (w *world) unwell() (list []string) {
 	return list
 }
 
+// unaccounted lists where the daily counts of a sink do not add up to what the
+// ledger holds (I9).
+func (w *world) unaccounted() (list []string) {
+	ctx := context.Background()
+	for _, c := range w.lab.Customers() {
+		id := drover.TenantID(c.Tenant)
+		days, err := w.p.store.Counts(ctx, id)
+		w.must(err)
+		for _, s := range sinkIDs {
+			places, err := w.p.store.Places(ctx, s)
+			w.must(err)
+			n := int64(0)
+			for _, p := range places {
+				if p.Feed.Tenant == id {
+					n += int64(p.Head)
+				}
+			}
+			for _, d := range days {
+				if d.Sink == s && slices.Contains([]string{"taken", "set_aside", "unrouted", "discarded"}, d.What) {
+					n -= d.N
+				}
+			}
+			if n != 0 {
+				list = append(list, fmt.Sprintf("sink %s: %d revisions of %s are not accounted for", s, n, c.Name))
+			}
+		}
+	}
+	return list
+}
+
 // export writes what the ledger holds.
 func (w *world) export(path string) {
 	v, err := vault.Open(vault.Source{File: w.key})
@@ -316,8 +416,12 @@ func (v *verdict) line() string {
 		return err.Error()
 	}
 	delete(m, "faults")
+	kinds := make(map[string]int)
+	for k, n := range v.kinds {
+		kinds[k.String()] += n
+	}
 	maps.Copy(m, map[string]any{"rig": "sim", "seed": v.seed, "sim_h": v.span.Hours(), "wall_ms": v.wall.Milliseconds(), "cursor_regressions": len(v.back), "commits": v.commits, "dealt": v.dealt,
-		"unwell": len(v.pending), "events": v.what})
+		"unwell": len(v.pending), "events": v.what, "kinds": kinds, "leaks": len(v.leaks), "early": v.told.early, "special": v.told.special, "asides": v.asides})
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err.Error()
@@ -330,8 +434,15 @@ func (v *verdict) wrong() (list []string) {
 	for _, f := range v.Findings {
 		list = append(list, fmt.Sprintf("%s: %d at %s of %s, such as %+v", f.Fault, f.Count, f.Place, f.Customer, f.Examples[0]))
 	}
+	list = append(list, v.astray...)
+	for _, f := range slices.Concat(v.leaks, v.crossed) {
+		list = append(list, fmt.Sprintf("%s: %d in %s, such as %+v", f.Fault, f.Count, f.Place, f.Examples[0]))
+	}
 	for _, b := range v.back {
 		list = append(list, "a cursor went back: "+b)
+	}
+	if v.told.early > 0 {
+		list = append(list, fmt.Sprintf("%d requests came before the time that a Retry-After had said", v.told.early))
 	}
 	if n := v.kinds[drover.Broken]; n > 0 {
 		list = append(list, fmt.Sprintf("%d errors say that a promise of our own is broken", n))
