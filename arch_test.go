@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -306,5 +307,37 @@ func TestNoTraceOfAWorkshop(t *testing.T) {
 				t.Errorf("%s:%d: %q", name, n, bytes.TrimSpace(m))
 			}
 		}
+	}
+}
+
+// TestEveryLinkInTheDocsLeadsSomewhere follows the links between the pages.
+func TestEveryLinkInTheDocsLeadsSomewhere(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions, err := filepath.Glob("docs/decisions/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, links := regexp.MustCompile(`\]\(([^)#]*)(#[^)]*)?\)`), 0
+	for _, page := range slices.Concat([]string{"README.md", "CHANGELOG.md"}, pages, decisions) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(text, -1) {
+			to := string(m[1])
+			if to == "" || strings.Contains(to, "://") {
+				continue
+			}
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), to)); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, to)
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("%d links were found", links)
 	}
 }
