@@ -37,7 +37,7 @@ func (c *cloud) detections(resp *http.Response) (list []detection) {
 	return list
 }
 
-var siemStory = estate.Options{ID: contoso, Backlog: 400, BacklogSpan: 6 * time.Hour, SIEM: true, Reprocess: true}
+var siemStory = estate.Options{ID: contoso, Backlog: 150, BacklogSpan: 6 * time.Hour, SIEM: true, Reprocess: true}
 
 func siemCloud(t *testing.T, sw api.Switches) *cloud {
 	c := newCloud(t, sw, siemStory)
@@ -98,7 +98,7 @@ func TestAWindowOfDetectionsHoldsWhatWasProcessedInIt(t *testing.T) {
 	for _, d := range all {
 		byTime[d.FullID] = true
 	}
-	if len(byTime) != len(all) || len(all) < 400 {
+	if len(byTime) != len(all) || len(all) < 150 {
 		t.Fatalf("%d rows, %d identities", len(all), len(byTime))
 	}
 	two, inWindow := 0, 0
