@@ -298,6 +298,9 @@ func TestNewerEnumMembersAreHiddenFromThoseWhoDoNotAsk(t *testing.T) {
 	c := newCloud(t, api.Switches{}, story)
 	const newer = `"serviceSource":"microsoftDefenderForCloud"`
 	hidden := text(c.query("$top", "1000"))
+	if almost := text(c.ask(alerts+"?$top=1000", "Prefer", "include-unknown-enum-members-too")); almost != hidden {
+		t.Error("another preference counts as this one")
+	}
 	shown := text(c.ask(alerts+"?$top=1000", "Prefer", "odata.maxpagesize=5, include-unknown-enum-members"))
 	if !strings.Contains(shown, newer) || !strings.Contains(shown, `"remediationStatus":"active"`) || strings.Contains(shown, "unknownFutureValue") {
 		t.Error("a client that asks does not get the newer members")
@@ -387,6 +390,9 @@ func TestAnAppThatAsksTooOftenIsThrottledInItsTenantAlone(t *testing.T) {
 		wait, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if wait < 10*time.Second || wait > 20*time.Second {
+			t.Errorf("%s: the wait is %v though what was refused counts", form, wait)
 		}
 		early := len(c.events("early"))
 		c.now = c.now.Add(wait)
