@@ -166,7 +166,6 @@ func (q *request) before() bool {
 			_ = http.NewResponseController(q.w).Flush()
 		}
 		q.hang()
-		return true
 	}
 	if f, ok := q.has(fault.Redirect); ok {
 		if f.Param == 0 {
@@ -226,10 +225,12 @@ func (q *request) refuse(f fault.Rule) {
 	}
 }
 
-// hang keeps the connection until the client gives up.
+// hang keeps the connection until the client gives up, and ends it without an
+// end of the answer.
 func (q *request) hang() {
 	q.status = -1
 	<-q.r.Context().Done()
+	panic(http.ErrAbortHandler)
 }
 
 // reset ends the connection; inside the header where that can be done.

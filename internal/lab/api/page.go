@@ -147,7 +147,7 @@ func (q *request) render(dst []byte, r *estate.Row, v estate.View, names []strin
 		dst = q.a.opt.Estate.RenderDetection(dst, r, q.sw.shape())
 	} else {
 		dst = q.a.opt.Estate.Render(dst, r, v.Read, v.Opt)
-		if r.Raw == nil && !strings.Contains(strings.Join(q.r.Header.Values("Prefer"), ","), "include-unknown-enum-members") {
+		if r.Raw == nil && !q.prefers("include-unknown-enum-members") {
 			dst = hideMembers(dst, start)
 		}
 		if names != nil {
@@ -158,6 +158,18 @@ func (q *request) render(dst []byte, r *estate.Row, v estate.View, names []strin
 		q.rows = append(q.rows, truth.Row{ID: r.ID, Changed: r.Text, Rev: r.Rev, Sum: sha256.Sum256(dst[start:]), Kind: r.Kind, Claims: r.Claims})
 	}
 	return dst
+}
+
+// prefers reports whether the client sends a preference.
+func (q *request) prefers(name string) bool {
+	for _, line := range q.r.Header.Values("Prefer") {
+		for p := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(p), name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // evolvable are the members whose newer values only clients see that ask for

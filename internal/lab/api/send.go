@@ -2,7 +2,10 @@ package api
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"strconv"
@@ -102,17 +105,36 @@ func (q *request) encode(body []byte) []byte {
 	return body
 }
 
-// bomb is 512 MB of zeros.
-var bomb = sync.OnceValue(func() []byte {
+// bomb is 512 MB of zeros as gzip.
+var bomb = sync.OnceValue(func() []byte { return zeros(512) })
+
+// zeros is so many MB of zeros as gzip. A piece of deflate between two flushes
+// can be repeated where all that it refers to is zeros, so one is made, not all.
+func zeros(mb int) []byte {
 	var z bytes.Buffer
-	w := gzip.NewWriter(&z)
-	zero := make([]byte, 1<<20)
-	for range 512 {
-		_, _ = w.Write(zero)
+	w, _ := flate.NewWriter(&z, flate.DefaultCompression)
+	mega, crc := make([]byte, 1<<20), crc32.NewIEEE()
+	piece := func() []byte {
+		from := z.Len()
+		_, _ = w.Write(mega)
+		_ = w.Flush()
+		return z.Bytes()[from:]
 	}
+	out := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
+	out = append(out, piece()...)
+	again := bytes.Clone(piece())
+	for range mb - 1 {
+		out = append(out, again...)
+	}
+	from := z.Len()
 	_ = w.Close()
-	return z.Bytes()
-})
+	out = append(out, z.Bytes()[from:]...)
+	for range mb {
+		_, _ = crc.Write(mega)
+	}
+	out = binary.LittleEndian.AppendUint32(out, crc.Sum32())
+	return binary.LittleEndian.AppendUint32(out, uint32(mb)<<20) //nolint:gosec // the format counts modulo 2^32
+}
 
 func zipped(body []byte) []byte {
 	var z bytes.Buffer
@@ -141,7 +163,6 @@ func (q *request) sendBroken(status int, body []byte) bool {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		q.begun(status, body[:len(body)/2])
 		q.hang()
-		panic(http.ErrAbortHandler)
 	}
 	if _, ok := q.has(fault.Chunked); ok {
 		q.rows = nil
@@ -172,7 +193,6 @@ func (q *request) drip(status int, body []byte, f fault.Rule) {
 		if err != nil { // HTTP/2 has no bytes of a header
 			q.rows = nil
 			q.hang()
-			return
 		}
 		defer func() { _ = conn.Close() }()
 		var head bytes.Buffer

@@ -37,7 +37,7 @@ func (c *cloud) detections(resp *http.Response) (list []detection) {
 	return list
 }
 
-var siemStory = estate.Options{ID: contoso, Backlog: 400, BacklogSpan: 6 * time.Hour, SIEM: true, Reprocess: true}
+var siemStory = estate.Options{ID: contoso, Backlog: 150, BacklogSpan: 6 * time.Hour, SIEM: true, Reprocess: true}
 
 func siemCloud(t *testing.T, sw api.Switches) *cloud {
 	c := newCloud(t, sw, siemStory)
@@ -98,13 +98,13 @@ func TestAWindowOfDetectionsHoldsWhatWasProcessedInIt(t *testing.T) {
 	for _, d := range all {
 		byTime[d.FullID] = true
 	}
-	if len(byTime) != len(all) || len(all) < 400 {
+	if len(byTime) != len(all) || len(all) < 150 {
 		t.Fatalf("%d rows, %d identities", len(all), len(byTime))
 	}
 	two, inWindow := 0, 0
 	from, to := c.now.Add(-3*time.Hour), c.now.Add(-time.Hour)
 	edge := all[0].Processed // a bound on a row: it is in above, not below
-	atEdge, aboveEdge := 0, 0
+	atEdge, aboveEdge, hourBefore := 0, 0, 0
 	for _, d := range all {
 		if !d.Processed.Before(c.now.Add(-2*time.Hour)) && d.Processed.Before(c.now) {
 			two++
@@ -117,15 +117,18 @@ func TestAWindowOfDetectionsHoldsWhatWasProcessedInIt(t *testing.T) {
 		}
 		if !d.Processed.Before(edge) {
 			aboveEdge++
+		} else if !d.Processed.Before(edge.Add(-time.Hour)) {
+			hourBefore++
 		}
 	}
 	for query, want := range map[string]int{
 		"": two,
-		"?sinceTimeUtc=" + stamp(from) + "&untilTimeUtc=" + stamp(to):                             inWindow,
-		"?sinceTimeUtc=" + stamp(to) + "&untilTimeUtc=" + stamp(from):                             0,
-		"?sinceTimeUtc=" + stamp(edge):                                                            aboveEdge,
-		"?sinceTimeUtc=" + stamp(edge) + "&untilTimeUtc=" + stamp(edge.Add(100)):                  atEdge,
-		"?sinceTimeUtc=" + stamp(edge.Add(-3600e9)) + "&untilTimeUtc=" + stamp(edge.Add(-3600e9)): 0,
+		"?sinceTimeUtc=" + stamp(from) + "&untilTimeUtc=" + stamp(to):                                   inWindow,
+		"?sinceTimeUtc=" + stamp(to) + "&untilTimeUtc=" + stamp(from):                                   0,
+		"?sinceTimeUtc=" + stamp(edge):                                                                  aboveEdge,
+		"?sinceTimeUtc=" + stamp(edge) + "&untilTimeUtc=" + stamp(edge.Add(100)):                        atEdge,
+		"?sinceTimeUtc=" + stamp(edge.Add(-time.Hour)) + "&untilTimeUtc=" + stamp(edge.Add(-time.Hour)): 0,
+		"?sinceTimeUtc=" + stamp(edge.Add(-time.Hour)) + "&untilTimeUtc=" + stamp(edge):                 hourBefore,
 		"?ago=P30D&limit=0":    0,
 		"?ago=P30D&limit=7":    7,
 		"?ago=P30D&limit=9999": len(all),

@@ -149,10 +149,7 @@ type Estate struct {
 // each state as it becomes visible; it may be nil.
 func New(seed uint64, start time.Time, issued func(tenant, source string, r *Row)) *Estate {
 	e := &Estate{seed: seed, start: start, lists: make(map[string]map[string]*list), issued: issued}
-	m := maker{rand.New(rand.NewPCG(seed, 11))}
-	for i := range 256 {
-		e.tpls = append(e.tpls, m.template(i))
-	}
+	e.tpls = templates(seed)
 	return e
 }
 

@@ -3,6 +3,7 @@ package estate
 import (
 	"math/rand/v2"
 	"strconv"
+	"sync"
 )
 
 // template is the part of an alert that many alerts share.
@@ -52,6 +53,28 @@ func (m maker) template(n int) *template {
 		t.evidence = append(t.evidence, m.evidence(k, live, 0))
 	}
 	return t
+}
+
+// drawn are the templates of the seed that was asked for last: nobody changes
+// them, and tests build many estates of one seed.
+var drawn struct {
+	sync.Mutex
+	seed uint64
+	list []*template
+}
+
+// templates are those of a seed.
+func templates(seed uint64) []*template {
+	drawn.Lock()
+	defer drawn.Unlock()
+	if drawn.list == nil || drawn.seed != seed {
+		m := maker{rand.New(rand.NewPCG(seed, 11))}
+		drawn.seed, drawn.list = seed, nil
+		for i := range 256 {
+			drawn.list = append(drawn.list, m.template(i))
+		}
+	}
+	return drawn.list
 }
 
 func kindOf(n int) string {

@@ -1,0 +1,4 @@
+package api
+
+// Zeros is zeros.
+var Zeros = zeros
