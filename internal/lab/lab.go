@@ -60,7 +60,7 @@ type Lab struct {
 	truth     *truth.Log
 	api       *api.API
 	customers []Customer
-	desk      http.Handler
+	signIn    http.Handler
 	appID     string
 	publicID  string
 	secret    string
@@ -103,14 +103,14 @@ func New(opt Options) (*Lab, error) {
 		Note: func(tenant, client, grant string, status, code int) {
 			l.truth.Event("request", "n", l.truth.Request(), "tenant", tenant, "source", "token", "status", status, "rows", 0, "fault", fmt.Sprint(code), "query", grant)
 		}})
-	l.desk = l.desks()
+	l.signIn = l.signInDesk()
 	l.api = api.New(api.Options{Estate: l.estate, Faults: l.faults, Truth: l.truth, Clock: opt.Clock, Authorised: l.directory.Authorised,
 		Verify: func(raw string) (api.Caller, error) {
 			c, err := l.directory.Verify(raw)
 			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: strings.Fields(c.Scope)}, err
 		},
-		GraphAudience: func(a string) bool { return a == graphAudience || a == graphID || isLabHost(a, "graph") },
-		SIEMAudience:  func(a string) bool { return a == siemAudience || a == siemID || a == sevilleAudience },
+		GraphAudience: func(a string) bool { return a == graphAudience || isLabHost(a, "graph") },
+		SIEMAudience:  func(a string) bool { return a == siemAudience || a == sevilleAudience },
 	})
 	return l, nil
 }
@@ -176,16 +176,13 @@ const (
 	graphAudience   = "https://graph.microsoft.com"
 	siemAudience    = "https://graph.windows.net"
 	sevilleAudience = "https://WDATPAlertExport.Seville.onmicrosoft.com"
-	// in tokens of version 2
-	graphID = "00000003-0000-0000-c000-000000000000"
-	siemID  = "00000002-0000-0000-c000-000000000000"
 )
 
 // resource maps what is asked for to the audience of the token.
 func resource(uri string) (string, bool) {
 	uri = strings.TrimSuffix(uri, "/")
 	switch uri {
-	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", graphID:
+	case graphAudience, "https://graph.microsoft.us", "https://dod-graph.microsoft.us", "00000003-0000-0000-c000-000000000000":
 		return graphAudience, true
 	case siemAudience, sevilleAudience:
 		return uri, true
@@ -257,8 +254,8 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 	}
 	path := strings.ToLower(r.URL.Path)
 	switch {
-	case strings.HasPrefix(path, deskPath):
-		l.desk.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/lab/entra/"), path == "/lab/portal":
+		l.signIn.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "security."), strings.HasPrefix(host, "securitycenter."):
 		l.auth.Portal(w, r)
 	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):

@@ -6,15 +6,12 @@ import (
 	"strings"
 )
 
-// deskPath begins the paths of the lab's own desks.
-const deskPath = "/lab/"
-
-// desks are for whoever drives the lab, and are no part of the pretend cloud:
+// signInDesk is for whoever drives the lab, and no part of the pretend cloud:
 // /lab/entra/ is the authority's control, /lab/portal the customers' MSSP tab.
-func (l *Lab) desks() http.Handler {
+func (l *Lab) signInDesk() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(deskPath+"entra/", http.StripPrefix(deskPath+"entra", l.auth.Control()))
-	mux.HandleFunc(deskPath+"portal", l.auth.Portal)
+	mux.Handle("/lab/entra/", http.StripPrefix("/lab/entra", l.auth.Control()))
+	mux.HandleFunc("/lab/portal", l.auth.Portal)
 	return onlyHere(mux)
 }
 
