@@ -83,14 +83,14 @@ func (a *signIn) prompt(v string) bool { return slices.Contains(strings.Fields(a
 
 // consented reports whether the tenant agreed before.
 func (a *signIn) consented(d *Directory) bool {
-	return a.t != nil && a.t.consents[a.app.ClientID].now >= Delegated && d.shown(a.t, a.app.ClientID) >= Delegated
+	return a.t != nil && a.t.consent(a.app.ClientID).now >= Delegated && d.shown(a.t, a.app.ClientID) >= Delegated
 }
 
 // askedFor checks what must hold before the browser may be sent anywhere.
 func (s *Server) askedFor(r *http.Request, segment string, v2 bool) (*signIn, *refusal) {
 	d := s.opt.Directory
 	q := r.URL.Query()
-	a := &signIn{q: q, segment: segment, t: d.find(segment), app: d.apps[q.Get("client_id")], v2: v2, redirect: q.Get("redirect_uri"), mode: q.Get("response_mode"), back: url.Values{}}
+	a := &signIn{q: q, segment: segment, t: d.find(segment), app: d.app(q.Get("client_id")), v2: v2, redirect: q.Get("redirect_uri"), mode: q.Get("response_mode"), back: url.Values{}}
 	switch {
 	case a.t == nil && !shared(segment):
 		return nil, s.noTenant(segment)
@@ -206,11 +206,11 @@ func (s *Server) consentAndCode(w http.ResponseWriter, r *http.Request, a *signI
 	d := s.opt.Directory
 	admin, _ := a.t.member(user)
 	forAll := a.prompt("admin_consent")
-	if (a.t.consents[a.app.ClientID].now < Delegated || forAll) && !admin && (!d.UsersMayConsent || forAll) {
+	if (a.t.consent(a.app.ClientID).now < Delegated || forAll) && !admin && (!d.UsersMayConsent || forAll) {
 		s.sendError(w, r, a, &refusal{code: 90094, word: "consent_required", text: "The grant requires admin permission."})
 		return
 	}
-	if a.t.consents[a.app.ClientID].now < Delegated {
+	if a.t.consent(a.app.ClientID).now < Delegated {
 		d.agree(a.t, a.app.ClientID, Delegated)
 	}
 	if forAll {

@@ -77,7 +77,7 @@ func (s *Server) assertion(q *request, raw string) *refusal {
 	switch {
 	case !ok2, now.Before(from.Add(-5 * time.Second)), now.After(to), d.AssertionMax > 0 && (!ok1 || to.Sub(from) > time.Duration(d.AssertionMax)):
 		return bad(700024, "Client assertion is not within its valid time range. Current time: "+now.UTC().Format("2006-01-02T15:04:05.0000000Z")+", expiry time of assertion "+to.UTC().Format("2006-01-02T15:04:05.0000000Z")+".")
-	case a.claims.Iss != q.app.ClientID || a.claims.Sub != q.app.ClientID:
+	case !strings.EqualFold(a.claims.Iss, q.app.ClientID) || !strings.EqualFold(a.claims.Sub, q.app.ClientID):
 		return bad(700021, "Client assertion application identifier doesn't match 'client_id' parameter.")
 	case !s.isAudience(q, a.claims.Aud):
 		return bad(700023, "Client assertion audience claim does not match Realm issuer.")

@@ -46,7 +46,7 @@ func (s *Server) redeemCode(q *request) (map[string]any, *refusal) {
 	case q.form.Get("redirect_uri") == "":
 		return nil, missing("redirect_uri")
 	case q.form.Get("redirect_uri") != c.redirect:
-		return nil, &refusal{status: 400, code: 50011, word: "invalid_request", text: "The redirect URI '" + q.form.Get("redirect_uri") + "' specified in the request does not match the one of the authorization request."}
+		return nil, &refusal{status: 400, code: 500112, word: "invalid_client", text: "The reply address '" + q.form.Get("redirect_uri") + "' does not match the reply address '" + c.redirect + "' provided when requesting Authorization code."}
 	case !verified(c, q.form.Get("code_verifier")):
 		c.used = c.used || d.WrongVerifierEnds
 		return nil, &refusal{status: 400, code: 501481, word: "invalid_grant", text: "The Code_Verifier does not match the code_challenge supplied in the authorization request."}

@@ -81,7 +81,7 @@ func TestACodeIsRedeemedOnceInTimeWhereAndByWhomItIsFor(t *testing.T) {
 		"PKCE by S256, the challenge":     {ask: []string{"code_challenge", challenge(), "code_challenge_method", "S256"}, redeem: []string{"code_verifier", challenge()}, code: 501481},
 		"PKCE without a method is plain":  {ask: []string{"code_challenge", verifier}, redeem: []string{"code_verifier", verifier}},
 		"PKCE without a method, hashed":   {ask: []string{"code_challenge", challenge()}, redeem: []string{"code_verifier", verifier}, code: 501481},
-		"another redirect URI":            {redeem: []string{"redirect_uri", "http://localhost"}, code: 50011},
+		"another redirect URI":            {redeem: []string{"redirect_uri", "http://localhost"}, code: 500112},
 		"no redirect URI":                 {redeem: []string{"redirect_uri", ""}, code: 900144},
 		"no code":                         {redeem: []string{"code", ""}, code: 900144},
 		"a made-up code":                  {redeem: []string{"code", "0.AXnonsense"}, code: 70000},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -52,21 +53,23 @@ func (d *Directory) Consent(tenant, client string, c Consent) {
 func (d *Directory) Consented(tenant, client string) Consent {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.tenants[tenant].consents[client].now
+	return d.tenants[tenant].consent(client).now
 }
 
 func (d *Directory) agree(t *Tenant, client string, c Consent) {
-	was := t.consents[client]
+	was := t.consent(client)
 	if was.now != c {
-		t.consents[client] = consent{now: c, before: was.now, since: d.Clock()}
+		t.consents[strings.ToLower(client)] = consent{now: c, before: was.now, since: d.Clock()}
 	}
 }
+
+func (t *Tenant) consent(client string) consent { return t.consents[strings.ToLower(client)] }
 
 // shown is what one request sees of a consent. While it spreads, each request
 // meets another server: one that knows, one that does not, or one that has the
 // service principal and not yet its grants.
 func (d *Directory) shown(t *Tenant, client string) Consent {
-	c := t.consents[client]
+	c := t.consent(client)
 	if d.spread(c.since, d.ConsentDelay) {
 		return c.now
 	}
@@ -100,7 +103,7 @@ type listed struct {
 func (d *Directory) Authorise(tenant, client string, on bool) {
 	home := ""
 	d.mu.Lock()
-	if a := d.apps[client]; a != nil {
+	if a := d.app(client); a != nil {
 		home = a.HomeTenant
 	}
 	d.mu.Unlock()
@@ -116,6 +119,7 @@ func (d *Directory) List(tenant string, l Listing, on bool) {
 }
 
 func (d *Directory) list(t *Tenant, l Listing, on bool) {
+	l = Listing{strings.ToLower(l.App), strings.ToLower(l.MSSP)}
 	if t.mssp[l].on != on {
 		t.mssp[l] = listed{on, d.Clock()}
 	}
@@ -145,14 +149,14 @@ func (t *Tenant) lines() []Listing {
 func (d *Directory) Authorised(tenant, client string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t, a := d.tenants[tenant], d.apps[client]
+	t, a := d.tenants[tenant], d.app(client)
 	if t == nil || a == nil {
 		return false
 	}
 	if a.HomeTenant == tenant {
 		return true
 	}
-	l := t.mssp[Listing{client, a.HomeTenant}]
+	l := t.mssp[Listing{strings.ToLower(client), strings.ToLower(a.HomeTenant)}]
 	return l.on == d.spread(l.since, d.ListDelay)
 }
 

@@ -130,6 +130,7 @@ func TestTheMSSPListIsObeyedOnceItHasSpread(t *testing.T) {
 	if !e.Authorised(contoso, appID) || e.Authorised(fabrikam, appID) {
 		t.Error("an app that is listed may not read, or may read elsewhere")
 	}
+	e.List(contoso, Listing{strings.ToUpper(appID), strings.ToUpper(mssp)}, true) // the same line
 	if len(e.Listed(contoso)) != 2 {
 		t.Errorf("lines %v", e.Listed(contoso))
 	}

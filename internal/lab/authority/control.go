@@ -21,6 +21,7 @@ const maxControl = 64 << 10
 // the one that makes it.
 //
 //	GET    /                                     switches, apps, tenants, faults
+//	GET    /switches                             the switches
 //	PATCH  /switches                             changes those that it names; PUT sets all, the rest to zero
 //	PUT    /tenants/{tenant}/consents/{app}      {"state":"none"|"known"|"delegated"|"granted"}
 //	PUT    /tenants/{tenant}/mssp/{app}          lists the app in the MSSP tab, with {"tenant":…} or its home
@@ -44,27 +45,35 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, s.state())
 	})
-	mux.HandleFunc("PATCH /switches", s.setSwitches)
-	mux.HandleFunc("PUT /switches", s.setSwitches)
+	mux.Handle("/switches", s.opt.Directory)
 	s.tenantControl(mux)
 	s.appControl(mux)
 	mux.HandleFunc("POST /users/{name}/revoke", func(w http.ResponseWriter, r *http.Request) {
 		s.opt.Directory.RevokeUser(r.PathValue("name"))
 		w.WriteHeader(http.StatusNoContent)
 	})
-	for _, m := range []string{"GET", "POST", "PUT"} {
-		mux.Handle(m+" /faults", s.opt.Faults)
-	}
+	mux.Handle("/faults", s.opt.Faults)
 	return mux
 }
 
-func (s *Server) setSwitches(w http.ResponseWriter, r *http.Request) {
-	d := s.opt.Directory
+// ServeHTTP is the desk of the switches alone: GET shows them, PATCH changes
+// those that it names, PUT sets all.
+func (d *Directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	next := d.Switches
 	d.mu.Unlock()
-	if r.Method == http.MethodPut {
+	next.TokenClaims = maps.Clone(next.TokenClaims)
+	switch r.Method {
+	case http.MethodGet:
+		write(w, http.StatusOK, next)
+		return
+	case http.MethodPatch:
+	case http.MethodPut:
 		next = Switches{}
+	default:
+		w.Header().Set("Allow", "GET, PATCH, PUT")
+		wrong(w, http.StatusMethodNotAllowed, errors.New("GET, PATCH or PUT"))
+		return
 	}
 	if !readJSON(w, r, &next) {
 		return
@@ -145,9 +154,9 @@ func (s *Server) appControl(mux *http.ServeMux) {
 	known := func(do http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			d.mu.Lock()
-			_, ok := d.apps[r.PathValue("app")]
+			a := d.app(r.PathValue("app"))
 			d.mu.Unlock()
-			if !ok {
+			if a == nil {
 				wrong(w, http.StatusNotFound, errors.New("there is no such app"))
 				return
 			}
@@ -213,7 +222,7 @@ func (s *Server) appControl(mux *http.ServeMux) {
 	mux.HandleFunc("DELETE /apps/{app}/certificates/{thumbprint}", known(func(w http.ResponseWriter, r *http.Request) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		a := d.apps[r.PathValue("app")]
+		a := d.app(r.PathValue("app"))
 		a.certs = slices.DeleteFunc(a.certs, func(c *x509.Certificate) bool { return thumbprint(c) == r.PathValue("thumbprint") })
 		w.WriteHeader(http.StatusNoContent)
 	}))

@@ -28,6 +28,8 @@ func TestTheDeskChangesWhatItNames(t *testing.T) {
 		"switches by name": {"PATCH", "/switches", `{"consent_delay":"5m","crlf":true}`, 200, func(e *entra) bool {
 			return e.CRLF && e.ConsentDelay == Span(5*time.Minute) && e.Skew == Span(time.Second)
 		}},
+		"claims":                         {"PATCH", "/switches", `{"token_claims":{"appid":"x"}}`, 200, func(e *entra) bool { return e.TokenClaims["appid"] == "x" && e.TokenClaims["aud"] == "y" }},
+		"what is shown":                  {"GET", "/switches", "", 200, func(e *entra) bool { return e.TokenClaims["aud"] == "y" }},
 		"all switches":                   {"PUT", "/switches", `{"crlf":true}`, 200, func(e *entra) bool { return e.CRLF && e.Skew == 0 }},
 		"consent":                        {"PUT", "/tenants/contoso.example/consents/" + appID, `{"state":"known"}`, ok, func(e *entra) bool { return e.Consented(contoso, appID) == Known }},
 		"the MSSP list":                  {"PUT", "/tenants/" + contoso + "/mssp/" + appID, `{}`, ok, func(e *entra) bool { return e.Authorised(contoso, appID) }},
@@ -52,11 +54,12 @@ func TestTheDeskChangesWhatItNames(t *testing.T) {
 		"a tenant that is not": {"PUT", "/tenants/nobody.example/policy", `{"code":1}`, 404, nil},
 		"an app that is not":   {"POST", "/apps/nobody/disable", "", 404, nil},
 		"no certificate":       {"POST", "/apps/" + appID + "/certificates", `{"pem":"x"}`, 400, nil},
+		"another method":       {"DELETE", "/switches", "", 405, nil},
 		"another path":         {"POST", "/tenants", "", 404, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEntra(t)
-			e.Skew = Span(time.Second)
+			e.Skew, e.TokenClaims = Span(time.Second), map[string]string{"aud": "y"}
 			e.GiveRefreshToken(contoso, appID, analyst)
 			a := e.desk(tt.method, tt.path, tt.body)
 			if a.status != tt.status || tt.status >= 400 && tt.status != 404 && a.text("error") == "" {

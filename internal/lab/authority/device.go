@@ -30,7 +30,7 @@ func (s *Server) deviceCode(w http.ResponseWriter, r *http.Request, segment stri
 	f, e := form(w, r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	app := d.apps[f.Get("client_id")]
+	app := d.app(f.Get("client_id"))
 	switch {
 	case e != nil:
 	case f.Get("client_id") == "":

@@ -126,10 +126,10 @@ func (d *Directory) AddUser(tenant, name string, admin bool) {
 func (d *Directory) AddApp(a App) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if old := d.apps[a.ClientID]; old != nil {
+	if old := d.app(a.ClientID); old != nil {
 		a.secrets, a.certs = old.secrets, old.certs
 	}
-	d.apps[a.ClientID] = &a
+	d.apps[strings.ToLower(a.ClientID)] = &a
 }
 
 // AddSecret gives an app a client secret that is good until end. It returns
@@ -137,7 +137,7 @@ func (d *Directory) AddApp(a App) {
 func (d *Directory) AddSecret(client, value string, end time.Time) (keyID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.apps[client]
+	a := d.app(client)
 	keyID = newGUID()
 	a.secrets = append(a.secrets, secret{sha256.Sum256([]byte(value)), end, keyID})
 	return keyID
@@ -147,7 +147,7 @@ func (d *Directory) AddSecret(client, value string, end time.Time) (keyID string
 func (d *Directory) RemoveSecret(client, keyID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.apps[client]
+	a := d.app(client)
 	a.secrets = slices.DeleteFunc(a.secrets, func(s secret) bool { return s.keyID == keyID })
 }
 
@@ -155,7 +155,7 @@ func (d *Directory) RemoveSecret(client, keyID string) {
 func (d *Directory) AddCertificate(client string, c *x509.Certificate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.apps[client]
+	a := d.app(client)
 	a.certs = append(a.certs, c)
 }
 
@@ -163,7 +163,7 @@ func (d *Directory) AddCertificate(client string, c *x509.Certificate) {
 func (d *Directory) RemoveCertificate(client string, c *x509.Certificate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.apps[client]
+	a := d.app(client)
 	a.certs = slices.DeleteFunc(a.certs, c.Equal)
 }
 
@@ -171,7 +171,7 @@ func (d *Directory) RemoveCertificate(client string, c *x509.Certificate) {
 func (d *Directory) Disable(client string, off bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.apps[client].Disabled = off
+	d.app(client).Disabled = off
 }
 
 // Restrict has a tenant's Conditional Access answer with an AADSTS number
@@ -190,8 +190,14 @@ func (d *Directory) Settle(tenant string, at Region) {
 	d.tenants[tenant].region = at
 }
 
+// app finds a registration; letter case does not matter in a GUID.
+func (d *Directory) app(client string) *App { return d.apps[strings.ToLower(client)] }
+
 // find resolves the tenant segment of a URL: a GUID or a domain.
 func (d *Directory) find(segment string) *Tenant {
+	if t := d.tenants[segment]; t != nil {
+		return t
+	}
 	segment = strings.ToLower(segment)
 	if id, ok := d.domains[segment]; ok {
 		segment = id

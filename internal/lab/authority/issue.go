@@ -134,6 +134,9 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 	} else {
 		claims["scp"], claims["upn"], claims["unique_name"] = strings.Join(s.scopesOf(q), " "), g.user, g.user
 	}
+	for name, v := range d.TokenClaims {
+		claims[name] = v
+	}
 	token, err := d.sign(claims)
 	if err != nil {
 		return "", &refusal{status: 500, code: 50000, word: "server_error", text: "There was an error issuing a token or an issue with our sign-in service."}

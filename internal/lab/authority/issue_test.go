@@ -59,6 +59,7 @@ func TestATokenIsForOneResource(t *testing.T) {
 		"resource at version 2":         {more: []string{"resource", graph}, code: 901002, word: "invalid_request"},
 		"no resource at version 1":      {path: "/oauth2/token", code: 900144, word: "invalid_request"},
 		"by the tenant's domain":        {segment: "contoso.example"},
+		"in capitals":                   {segment: strings.ToUpper(contoso), more: []string{"client_id", strings.ToUpper(appID)}},
 		"common":                        {segment: "common", code: 9001023, word: "invalid_request"},
 		"organizations":                 {segment: "organizations", code: 9001023, word: "invalid_request"},
 		"a tenant that is not there":    {segment: "cccccccc-0000-4000-8000-000000000003", code: 90002, word: "invalid_request"},
@@ -169,6 +170,14 @@ func TestATokenGoesWrongOnDemand(t *testing.T) {
 	}
 }
 
+func TestATokenIsForTheWrongAPIAppOrAuthorityOnDemand(t *testing.T) {
+	e := newEntra(t)
+	e.TokenClaims = map[string]string{"aud": siem, "appid": publicID, "iss": "https://sts.windows.net/" + fabrikam + "/"}
+	if c := e.token(e.app(contoso)); c["aud"] != siem || c["appid"] != publicID || c["iss"] != "https://sts.windows.net/"+fabrikam+"/" || c["tid"] != contoso {
+		t.Errorf("%v", c)
+	}
+}
+
 func TestATokenThatIsNotEntrasIsNotTaken(t *testing.T) {
 	e := newEntra(t)
 	raw := e.app(contoso).text("access_token")
@@ -228,6 +237,10 @@ func TestTheDiscoveryDocumentLeadsThrough(t *testing.T) {
 	one := e.get("/" + contoso + "/.well-known/openid-configuration")
 	if one.text("issuer") != "https://sts.windows.net/"+contoso+"/" || !strings.HasSuffix(one.text("token_endpoint"), contoso+"/oauth2/token") || !strings.HasSuffix(one.text("jwks_uri"), "/discovery/keys") {
 		t.Errorf("version 1: %s", one.raw)
+	}
+	e.ForeignToken = "evil.example"
+	if a := e.get("/" + contoso + "/v2.0/.well-known/openid-configuration"); a.text("token_endpoint") != "https://evil.example/"+contoso+"/oauth2/v2.0/token" || !strings.Contains(a.text("jwks_uri"), host) {
+		t.Errorf("a foreign token endpoint: %s", a.raw)
 	}
 	e.wants(e.get("/nobody.example/v2.0/.well-known/openid-configuration"), 400, 90002, "invalid_tenant")
 	if a := e.get("/" + contoso + "/oauth2/v2.0/token"); a.status != 400 || a.code() != 900561 {

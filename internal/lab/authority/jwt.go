@@ -50,7 +50,7 @@ func (d *Directory) sign(claims map[string]any) (string, error) {
 // Claims are what the APIs look at in an access token.
 type Claims struct {
 	TenantID string   `json:"tid"`
-	Audience string   `json:"aud"`
+	Audience string   `json:"aud"` // Verify puts the URI for the GUID of version 2
 	AppID    string   `json:"appid"`
 	Azp      string   `json:"azp"` // version 2's appid; Verify copies it
 	Roles    []string `json:"roles"`
@@ -110,6 +110,11 @@ func (d *Directory) Verify(raw string) (Claims, error) {
 	}
 	if c.AppID == "" {
 		c.AppID = c.Azp
+	}
+	for uri, id := range resourceIDs {
+		if c.Audience == id {
+			c.Audience = uri
+		}
 	}
 	now := d.clockTime().Unix()
 	if now >= c.Expires {

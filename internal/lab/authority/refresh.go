@@ -26,7 +26,9 @@ func (d *Directory) GiveRefreshToken(tenant, client, user string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t := d.tenants[tenant]; t != nil {
-		t.users[user] = t.users[user]
+		if _, member := t.users[user]; !member {
+			t.users[user] = false
+		}
 	}
 	d.families++
 	return d.newRefresh(refresh{client: client, tenant: tenant, user: user, family: d.families})

@@ -108,6 +108,9 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request, segment strin
 		"tenant_region_scope": nil, "cloud_instance_name": c.name, "msgraph_host": c.graph, "userinfo_endpoint": "https://" + c.graph + "/oidc/userinfo",
 		"device_authorization_endpoint": base + "/oauth2" + mid + "/devicecode",
 	}
+	if d.ForeignToken != "" {
+		out["token_endpoint"] = "https://" + d.ForeignToken + "/" + segment + "/oauth2" + mid + "/token"
+	}
 	if at.Scope != "" {
 		out["tenant_region_scope"] = at.Scope
 	}

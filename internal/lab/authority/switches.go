@@ -55,10 +55,12 @@ type Switches struct {
 	OldCodes         bool `json:"old_codes"`         // a bad assertion is [70002, 50012], as it was to 2017
 
 	// Answers.
-	CRLF       bool `json:"crlf"`       // \r\n inside error_description instead of a blank
-	OtherWord  bool `json:"other_word"` // error and status disagree with the number, each time otherwise
-	NoErrorURI bool `json:"no_error_uri"`
-	TokenV2    bool `json:"token_v2"` // access tokens of version 2: azp, another issuer, aud a GUID
+	CRLF         bool              `json:"crlf"`       // \r\n inside error_description instead of a blank
+	OtherWord    bool              `json:"other_word"` // error and status disagree with the number, each time otherwise
+	NoErrorURI   bool              `json:"no_error_uri"`
+	ForeignToken string            `json:"foreign_token"` // the discovery document names the token endpoint at this host
+	TokenClaims  map[string]string `json:"token_claims"`  // stand in every access token instead of what belongs there
+	TokenV2      bool              `json:"token_v2"`      // access tokens of version 2: azp, another issuer, aud a GUID
 
 	// Throttling.
 	PerMinute     int  `json:"per_minute"`      // token requests of one app; 0: any number
