@@ -69,7 +69,8 @@ type Store interface {
 
 	// Identity returns the ledger's identity.
 	Identity() Identity
-	// Close waits for commits under way and releases the ledger.
+	// Close waits for commits under way and releases the ledger. Closed twice,
+	// it does nothing; every other call gets an error from then on.
 	Close() error
 }
 
@@ -206,7 +207,8 @@ type Commit struct {
 	// too large. A row that is set aside again (same feed, reason and sum) is
 	// counted, not stored twice.
 	Aside []Aside
-	// Unnamed, Touches and Repeats are added to the daily counts.
+	// Unnamed is added to the daily counts; late revisions, touches and what is
+	// set aside are counted by themselves.
 	Unnamed int
 	// Parked parks the feed with a reason, or frees it when it points to "".
 	Parked *string

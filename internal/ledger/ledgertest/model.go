@@ -20,16 +20,17 @@ import (
 
 // model tells any story twice, to a store and to the plainest thing that could
 // be one, and compares.
-func model(t *testing.T, open Opener) {
+func model(t *testing.T, open Opener, ran Ran) {
+	var told tally
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := flag.Set("rapid.checks", "12"); err != nil { // a dozen stories here, more on demand
+		if err := flag.Set("rapid.checks", "40"); err != nil { // a few stories here, more on demand
 			t.Fatal(err)
 		}
 	}
 	dir, n := t.TempDir(), 0
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
-		m := &modelled{T: rt, tb: t, open: open, dir: filepath.Join(dir, fmt.Sprint(n)), clock: now, sinks: make(map[drover.SinkID]*modelSink)}
+		m := &modelled{T: rt, tb: t, open: open, dir: filepath.Join(dir, fmt.Sprint(n)), clock: now, sinks: make(map[drover.SinkID]*modelSink), tally: &told}
 		if err := os.Mkdir(m.dir, 0o700); err != nil {
 			rt.Fatal(err)
 		}
@@ -38,6 +39,8 @@ func model(t *testing.T, open Opener) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"commit":  m.commit,
 			"stale":   m.stale,
+			"again":   m.again,
+			"back":    m.back,
 			"take":    m.take,
 			"settle":  m.settle,
 			"sinks":   m.setSinks,
@@ -46,6 +49,16 @@ func model(t *testing.T, open Opener) {
 			"":        m.compare,
 		})
 	})
+	ran.ran(t, "I4", "%d stories, %d commits, %d keys committed again: stored twice %d, holes and repeats among the numbers %d", n, told.commits, told.again, told.twice, told.holes)
+	ran.ran(t, "I8", "%d stories, %d cursors that would have gone back: accepted %d, regressions seen %d", n, told.back, told.backTaken, told.regressions)
+	ran.ran(t, "I9", "%d stories, %d places looked at after every step: last number less taken, set aside, unrouted, discarded and pending %d", n, told.places, told.difference)
+}
+
+// tally counts what the stories showed.
+type tally struct {
+	commits, again, twice, holes int
+	back, backTaken, regressions int
+	places, difference           int
 }
 
 type modelFeed struct {
@@ -57,8 +70,9 @@ type modelFeed struct {
 }
 
 type modelSink struct {
-	used bool
-	done map[drover.Feed]map[uint64]bool // every number that the sink has behind it
+	used  bool
+	start map[drover.Feed]uint64          // where it began
+	done  map[drover.Feed]map[uint64]bool // every number that the sink has behind it
 }
 
 // modelled is the story under way.
@@ -72,6 +86,7 @@ type modelled struct {
 	feeds []*modelFeed
 	sinks map[drover.SinkID]*modelSink
 	next  int
+	*tally
 }
 
 func (m *modelled) ctx() context.Context { return context.Background() }
@@ -112,6 +127,9 @@ func (m *modelled) feed(t *rapid.T) *modelFeed {
 func (m *modelled) takeFeed(f *modelFeed) {
 	st, err := m.store.Take(m.ctx(), f.Feed)
 	m.must(err)
+	if f.cursor.Known() && st.Cursor.Through < f.cursor {
+		m.regressions++
+	}
 	if st.Epoch <= f.epoch || st.Head != uint64(len(f.revs)) || f.cursor.Known() && st.Cursor.Through != f.cursor {
 		m.Fatalf("took %+v; the model has epoch %d, %d revisions, cursor %s", st, f.epoch, len(f.revs), f.cursor)
 	}
@@ -138,6 +156,7 @@ func (m *modelled) commit(t *rapid.T) {
 	}
 	out, err := m.store.Commit(m.ctx(), c)
 	m.must(err)
+	m.commits++
 	first := uint64(len(f.revs)) + 1
 	f.revs, f.cursor = append(f.revs, c.Revisions...), through
 	if out.First != first || out.Last != uint64(len(f.revs)) {
@@ -150,6 +169,35 @@ func (m *modelled) stale(t *rapid.T) {
 	f := m.feed(t)
 	if _, err := m.store.Commit(m.ctx(), ledger.Commit{Feed: f.Feed, Epoch: f.epoch - 1, Revisions: m.rows(t), Whole: drover.NoInstant}); !errors.Is(err, ledger.ErrMoved) {
 		m.Fatalf("an old epoch: %v", err)
+	}
+}
+
+// again is refused whole: a key is stored once.
+func (m *modelled) again(t *rapid.T) {
+	f := m.feed(t)
+	if len(f.revs) == 0 {
+		t.Skip("nothing to repeat")
+	}
+	old := rapid.SampledFrom(f.revs).Draw(t, "old")
+	m.tally.again++
+	if _, err := m.store.Commit(m.ctx(), ledger.Commit{Feed: f.Feed, Epoch: f.epoch, Revisions: append(m.rows(t), old), Whole: drover.NoInstant}); drover.KindOf(err) != drover.Broken {
+		m.twice++
+		m.Fatalf("a key for the second time: %v", err)
+	}
+}
+
+// back is refused whole.
+func (m *modelled) back(t *rapid.T) {
+	f := m.feed(t)
+	if !f.cursor.Known() {
+		t.Skip("never read")
+	}
+	to := f.cursor - drover.Instant(rapid.Int64Range(1, 1e9).Draw(t, "by"))
+	m.tally.back++
+	if _, err := m.store.Commit(m.ctx(), ledger.Commit{Feed: f.Feed, Epoch: f.epoch, Revisions: m.rows(t), Whole: drover.NoInstant,
+		Cursor: &drover.Cursor{Source: f.Source, Version: 1, Through: to}}); drover.KindOf(err) != drover.Broken {
+		m.backTaken++
+		m.Fatalf("a cursor that goes back: %v", err)
 	}
 }
 
@@ -205,7 +253,7 @@ func (m *modelled) setSinks(t *rapid.T) {
 		list = append(list, p)
 		fresh := s == nil
 		if fresh {
-			s = &modelSink{done: make(map[drover.Feed]map[uint64]bool)}
+			s = &modelSink{done: make(map[drover.Feed]map[uint64]bool), start: make(map[drover.Feed]uint64)}
 			m.sinks[id] = s
 		}
 		s.used = true
@@ -216,6 +264,7 @@ func (m *modelled) setSinks(t *rapid.T) {
 				if !p.FromAll {
 					over = uint64(len(f.revs))
 				}
+				s.start[f.Feed] = over
 			}
 			for n := uint64(1); n <= over; n++ {
 				s.done[f.Feed][n] = true
@@ -266,6 +315,7 @@ func (m *modelled) compare(*rapid.T) {
 			next++
 		}
 		if next != uint64(len(f.revs))+1 {
+			m.holes++
 			m.Fatalf("feed %s ends before %d, the model has %d", f.Feed, next, len(f.revs))
 		}
 	}
@@ -276,6 +326,7 @@ func (m *modelled) compare(*rapid.T) {
 		places, err := m.store.Places(m.ctx(), id)
 		m.must(err)
 		for _, p := range places {
+			m.conserved(id, s, p)
 			done := s.done[p.Feed]
 			var want ledger.Place
 			for done[want.Seq+1] {
@@ -291,5 +342,27 @@ func (m *modelled) compare(*rapid.T) {
 				m.Fatalf("sink %s stands at %d %v in %s, the model at %d %v", id, p.Seq, p.Beyond, p.Feed, want.Seq, want.Beyond)
 			}
 		}
+	}
+}
+
+// conserved adds up what became of every number at a sink (reference
+// faults-and-invariants I9).
+func (m *modelled) conserved(id drover.SinkID, s *modelSink, p ledger.Place) {
+	list, err := m.store.Counts(m.ctx(), p.Feed.Tenant)
+	m.must(err)
+	var counted uint64
+	for _, c := range list {
+		switch c.What {
+		case "taken", "set_aside", "unrouted", "discarded":
+			if c.Sink == id && c.Source == p.Feed.Source {
+				counted += uint64(c.N)
+			}
+		}
+	}
+	pending := p.Head - p.Seq - uint64(len(p.Beyond))
+	m.places++
+	if whole := s.start[p.Feed] + counted + pending; whole != p.Head {
+		m.difference += int(max(whole, p.Head) - min(whole, p.Head))
+		m.Fatalf("sink %s, feed %s: the last number is %d, and %d are accounted for", id, p.Feed, p.Head, whole)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"drover"
@@ -363,15 +364,21 @@ func pages(r *rig) {
 	}
 }
 
-// storm lets writers of every kind meet.
+// storm lets writers of every kind meet: 64 at once.
 func storm(r *rig) {
 	r.must(r.Sinks(r.ctx(), []ledger.SinkPlace{{Sink: "s", FromAll: true}}))
-	var wg sync.WaitGroup
-	for i := range 16 {
+	const feeds = 32
+	var (
+		wg              sync.WaitGroup
+		calls, failures atomic.Int64
+	)
+	for i := range feeds {
 		f := r.add(drover.TenantID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)), fmt.Sprintf("t%d", i))
 		e := r.take(f).Epoch
 		note := func(what string, err error) {
+			calls.Add(1)
 			if err != nil {
+				failures.Add(1)
 				r.Errorf("%s: %v", what, err)
 			}
 		}
@@ -383,7 +390,7 @@ func storm(r *rig) {
 		})
 		wg.Go(func() {
 			lane := string(f.Tenant)
-			for seq := uint64(0); seq < 100; {
+			for seq := uint64(0); seq < 100 && failures.Load() == 0; {
 				revs, err := r.After(r.ctx(), f, seq, 7, 1<<20)
 				note("read", err)
 				if len(revs) == 0 {
@@ -406,4 +413,5 @@ func storm(r *rig) {
 		}
 	}
 	r.sound()
+	r.ran("S19", "%d writers at once, %d calls: failures surfaced %d", 2*feeds, calls.Load(), failures.Load())
 }

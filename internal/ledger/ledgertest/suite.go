@@ -17,6 +17,17 @@ import (
 // clock gives the store its ages. The suite closes what it opens.
 type Opener func(t testing.TB, dir string, clock func() time.Time) ledger.Store
 
+// Ran is told what a test has shown: the entry of the project's tables, and a
+// figure (proof.Ran, which only tests may import).
+type Ran func(t testing.TB, id, figure string)
+
+func (r Ran) ran(t testing.TB, id, format string, args ...any) {
+	t.Helper()
+	if r != nil && !t.Failed() {
+		r(t, id, fmt.Sprintf(format, args...))
+	}
+}
+
 // now is when the suite's stories begin.
 var now = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 
@@ -56,11 +67,12 @@ type rig struct {
 	open  Opener
 	dir   string
 	clock time.Time
+	told  Ran
 	ledger.Store
 }
 
-func newRig(t *testing.T, open Opener) *rig {
-	r := &rig{TB: t, open: open, dir: t.TempDir(), clock: now}
+func newRig(t *testing.T, open Opener, ran Ran) *rig {
+	r := &rig{TB: t, open: open, dir: t.TempDir(), clock: now, told: ran}
 	r.Store = open(t, r.dir, func() time.Time { return r.clock })
 	t.Cleanup(func() {
 		if r.Store != nil {
@@ -83,6 +95,11 @@ func (r *rig) must(err error) {
 	if err != nil {
 		r.Fatal(err)
 	}
+}
+
+func (r *rig) ran(id, format string, args ...any) {
+	r.Helper()
+	r.told.ran(r.TB, id, format, args...)
 }
 
 func (r *rig) ctx() context.Context { return context.Background() }
@@ -121,8 +138,8 @@ func (r *rig) all(f drover.Feed) (out []drover.Revision) {
 	}
 }
 
-// Run runs the suite.
-func Run(t *testing.T, open Opener) {
+// Run runs the suite. ran may be nil.
+func Run(t *testing.T, open Opener, ran Ran) {
 	for name, test := range map[string]func(*rig){
 		"what was committed is read back as it was, after a restart too":        readBack,
 		"sequence numbers have no hole and no repeat":                           gapless,
@@ -147,6 +164,24 @@ func Run(t *testing.T, open Opener) {
 		"flushing keeps when feeds were last read whole":                        flush,
 		"daily counts add up":                                                   counts,
 		"two takers: the second one wins, and every row is there once (S21/22)": takers,
+		"two commits at once: no reader passes a hole":                          holes,
+		"a reader that was replaced stores nothing":                             replaced,
+		"a tenant is changed, and keeps what it has":                            updated,
+		"every change to tenants is noticed":                                    generations,
+		"a credential's version never comes again":                              versions,
+		"what a commit was given may be used again":                             borrowed,
+		"what was read stays as it is":                                          lent,
+		"a parked feed says why, and is freed":                                  parked,
+		"looking at feeds takes none":                                           looking,
+		"keys come in the order of time":                                        keyOrder,
+		"a body that was thrown away is not found, its key is":                  bodyGone,
+		"heads and hints tell of new revisions":                                 heads,
+		"lanes have attempts and marks of their own":                            lanes,
+		"a settle that fails changes nothing anywhere":                          settleWhole,
+		"what was done by order is in the logbook":                              logbook,
+		"a ledger knows who it is, and answers nothing when it is closed":       identity,
+		"what does not exist is not found":                                      absent,
+		"unnamed rows and touches are counted":                                  unnamedCounts,
 		"check finds nothing wrong with a sound ledger":                         check,
 		"a rewind takes the feed from its reader and is written down":           rewind,
 		"what a sink refuses keeps its bytes when the block is gone":            refused,
@@ -159,9 +194,9 @@ func Run(t *testing.T, open Opener) {
 		"a prune in slices ends where one at once does":                         pruneSlices,
 		"takes and settles and commits at once keep every sum (S19)":            storm,
 	} {
-		t.Run(name, func(t *testing.T) { test(newRig(t, open)) })
+		t.Run(name, func(t *testing.T) { test(newRig(t, open, ran)) })
 	}
-	t.Run("any story of commits, settles, takes, prunes and restarts is told as the model tells it", func(t *testing.T) { model(t, open) })
+	t.Run("any story of commits, settles, takes, prunes and restarts is told as the model tells it", func(t *testing.T) { model(t, open, ran) })
 }
 
 // sound runs the ledger's own check.

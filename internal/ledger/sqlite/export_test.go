@@ -24,3 +24,18 @@ func PretendFS(magic int64) (undo func()) {
 
 // PageSize is that of a new ledger.
 const PageSize = pageSize
+
+// AtLeast reports whether a version of SQLite is new enough.
+var AtLeast = atLeast
+
+// WantSetting asserts another value of a setting than the one that is set.
+func WantSetting(name, want string) (undo func()) {
+	for i := range settings {
+		if s := &settings[i]; s.name == name {
+			old := s.want
+			s.want = want
+			return func() { s.want = old }
+		}
+	}
+	panic("there is no setting " + name)
+}

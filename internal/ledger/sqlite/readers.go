@@ -14,9 +14,10 @@ const readerCount = 4
 
 // readers are the connections that only read, with their prepared statements.
 type readers struct {
-	db   *sql.DB
-	n    int
-	free chan *session
+	db     *sql.DB
+	n      int
+	free   chan *session
+	closed chan struct{} // whoever comes now gets no connection
 }
 
 func openReaders(ctx context.Context, path string) (*readers, error) {
@@ -24,7 +25,7 @@ func openReaders(ctx context.Context, path string) (*readers, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &readers{db: db, free: make(chan *session, readerCount)}
+	r := &readers{db: db, free: make(chan *session, readerCount), closed: make(chan struct{})}
 	for range readerCount {
 		conn, err := db.Conn(ctx)
 		if err != nil {
@@ -38,6 +39,7 @@ func openReaders(ctx context.Context, path string) (*readers, error) {
 
 // close waits for readers under way and closes the connections.
 func (r *readers) close() error {
+	close(r.closed)
 	var errs []error
 	for range r.n {
 		errs = append(errs, (<-r.free).end())
@@ -53,6 +55,8 @@ func (r *readers) with(ctx context.Context, f func(*session) error) error {
 	default:
 		select {
 		case s = <-r.free:
+		case <-r.closed:
+			return errClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}

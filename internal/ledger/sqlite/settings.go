@@ -61,7 +61,8 @@ func configure(ctx context.Context, conn *sql.Conn) error {
 }
 
 func atLeast(version string) bool {
-	for i, part := range strings.SplitN(version, ".", 3) {
+	parts := strings.SplitN(version, ".", 3)
+	for i, part := range parts {
 		n, err := strconv.Atoi(part)
 		if err != nil || n < minVersion[i] {
 			return false
@@ -70,7 +71,7 @@ func atLeast(version string) bool {
 			return true
 		}
 	}
-	return true
+	return len(parts) == len(minVersion)
 }
 
 // dsn is how the driver is told to open a file.

@@ -8,6 +8,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/ledgertest"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/proof"
 	"drover/internal/vault"
 )
 
@@ -41,7 +42,9 @@ func open(t testing.TB, dir string, clock func() time.Time) ledger.Store {
 	return s
 }
 
-func TestStore(t *testing.T) { ledgertest.Run(t, open) }
+func TestStore(t *testing.T) {
+	ledgertest.Run(t, open, func(t testing.TB, id, figure string) { proof.Ran(t, id, "%s", figure) })
+}
 
 // TestStoreWithoutMemory: nothing depends on what is kept in memory.
 func TestStoreWithoutMemory(t *testing.T) {
@@ -51,5 +54,5 @@ func TestStoreWithoutMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		return s
-	})
+	}, nil)
 }

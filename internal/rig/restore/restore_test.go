@@ -26,7 +26,7 @@ const (
 )
 
 const (
-	seeds       = 6
+	usualSeeds  = "1-4"
 	interval    = 10 * time.Minute
 	active      = 3 * time.Hour // while alerts come
 	calm        = 150 * time.Minute

@@ -31,29 +31,38 @@ type log struct {
 func (l *log) settle(marked state, recs []drover.Record, index []int, has []bool) error {
 	if l.ok && l.state.same(marked) {
 		switch info, err := l.s.disk.stat(l.name); {
-		case err == nil && info.Mode().IsRegular() && info.Size() == l.state.Size:
-			l.recall(recs, index, has)
-			return nil
-		case errors.Is(err, fs.ErrNotExist) && l.state.Size == 0 && l.state.Begun == 0:
-			l.recall(recs, index, has)
-			return nil
+		case err == nil && info.Mode().IsRegular() && info.Size() == l.state.Size,
+			errors.Is(err, fs.ErrNotExist) && l.state.Size == 0 && l.state.Begun == 0:
+			return l.recall(recs, index, has)
 		}
 	}
 	l.ok = false
 	return l.recover(marked, recs, index, has)
 }
 
-// recall marks the records that the files hold from an older life.
-func (l *log) recall(recs []drover.Record, index []int, has []bool) {
+// recall marks the records that the files hold from an older life. One whose
+// event ID is there with another row is not among them.
+func (l *log) recall(recs []drover.Record, index []int, has []bool) error {
 	if len(l.known) == 0 {
-		return
+		return nil
 	}
+	old := &oldLines{l: l}
+	defer old.close()
 	for _, i := range index {
-		if k := keyOf(&recs[i]); l.known.has(k) {
-			has[i] = true
-			delete(l.known, k)
+		k := keyOf(&recs[i])
+		at, there := l.known[k]
+		if !there {
+			continue
 		}
+		line, err := old.line(at)
+		if err != nil {
+			l.ok = false
+			return err
+		}
+		has[i] = has[i] || sameRow(recs[i].Source, line, recs[i].Body)
+		delete(l.known, k)
 	}
+	return nil
 }
 
 // append writes the records that has does not list, with one write, and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -67,9 +68,7 @@ func (l *log) recover(marked state, recs []drover.Record, index []int, has []boo
 		if l.known == nil {
 			l.known = make(known)
 		}
-		for k := range s.seen {
-			l.known[k] = struct{}{}
-		}
+		maps.Copy(l.known, s.seen)
 		if len(l.known) > maxKnown {
 			return l.foreign(fmt.Errorf("behind the place that the ledger knows lie more than %d records", maxKnown))
 		}
@@ -82,8 +81,7 @@ func (l *log) recover(marked state, recs []drover.Record, index []int, has []boo
 		l.known, l.state.Old = nil, nil
 	}
 	l.ok = true
-	l.recall(recs, index, has)
-	return nil
+	return l.recall(recs, index, has)
 }
 
 // ready sees to the directories. Where something was settled they were there;
@@ -229,6 +227,7 @@ func (l *log) scan(s *scan, p piece) error {
 	if err != nil {
 		return diskError("open "+p.name, err)
 	}
+	s.n, s.base = p.n, p.from
 	end, err := s.read(io.NewSectionReader(f, p.from, max(info.Size()-p.from, 0)))
 	if errors.Is(err, errForeign) {
 		return l.foreign(fmt.Errorf("%s was changed by someone else", p.name))
@@ -289,15 +288,15 @@ func (l *log) learn(away []piece, old stretch) error {
 		if p.n == old.ToN {
 			to = old.To
 		}
-		if err := l.learnPiece(p.name, from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.learnPiece(p, from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError("read "+p.name, err)
 		}
 	}
 	return nil
 }
 
-func (l *log) learnPiece(name string, from, to int64) error {
-	f, err := l.s.disk.open(name)
+func (l *log) learnPiece(p piece, from, to int64) error {
+	f, err := l.s.disk.open(p.name)
 	if err != nil {
 		return err
 	}
@@ -309,10 +308,12 @@ func (l *log) learnPiece(name string, from, to int64) error {
 	if to < 0 || to > info.Size() {
 		to = info.Size()
 	}
+	at := from
 	return eachLine(io.NewSectionReader(f, from, max(to-from, 0)), func(line []byte, whole bool) error {
 		if k, ok := keyOfLine(line); ok && whole {
-			l.known[k] = struct{}{}
+			l.known[k] = spot{p.n, at}
 		}
+		at += int64(len(line)) + 1
 		return nil
 	})
 }

@@ -11,10 +11,13 @@ import (
 
 // scan is what the lines behind a mark turn out to be.
 type scan struct {
+	recs   []drover.Record
 	lines  map[string][]int // of the batch, by their bytes
 	ids    map[key]int      // and by event ID
 	found  []int            // records of the batch, in the order of the file
 	seen   known            // event IDs of all whole lines that stay
+	n      int              // number of the file that is read
+	base   int64            // where in it
 	others int              // lines of drover's own that are not of the batch
 }
 
@@ -25,6 +28,7 @@ func newScan() *scan { return &scan{seen: make(known)} }
 
 // prepare makes the records of a batch known, before the first line is read.
 func (s *scan) prepare(recs []drover.Record, index []int, has []bool) {
+	s.recs = recs
 	s.lines, s.ids = make(map[string][]int, len(index)), make(map[key]int, len(index))
 	for _, i := range index {
 		if !has[i] {
@@ -44,6 +48,7 @@ func (s *scan) read(r io.Reader) (end int64, err error) {
 		k, own := keyOfLine(line)
 		if !ours && own {
 			i, ours = s.ids[k]
+			ours = ours && sameRow(s.recs[i].Source, line, s.recs[i].Body)
 		}
 		switch {
 		case !whole, bytes.IndexByte(line, 0) >= 0:
@@ -54,10 +59,10 @@ func (s *scan) read(r io.Reader) (end int64, err error) {
 		if broken {
 			return nil
 		}
-		end += int64(len(line)) + 1
 		if own {
-			s.seen[k] = struct{}{}
+			s.seen[k] = spot{s.n, s.base + end}
 		}
+		end += int64(len(line)) + 1
 		if ours {
 			s.found = append(s.found, i)
 		} else {
