@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -363,12 +364,13 @@ func (h *HTTP) cuts(t *testing.T) {
 
 func (h *HTTP) endless(t *testing.T) {
 	x, s := h.receiver(t)
-	sent := 0
+	var sent atomic.Int64 // the handler may outlive the call
 	x.set(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 		piece := bytes.Repeat([]byte(" "), 64<<10)
 		for range 4096 { // 256 MiB, if somebody reads it
 			n, err := w.Write(piece)
-			if sent += n; err != nil {
+			sent.Add(int64(n))
+			if err != nil {
 				break
 			}
 		}
@@ -378,8 +380,8 @@ func (h *HTTP) endless(t *testing.T) {
 	if err == nil || taken.N > 0 {
 		t.Error("it counts as success")
 	}
-	if sent > 64<<20 {
-		t.Errorf("%d bytes of an answer were read", sent)
+	if n := sent.Load(); n > 64<<20 {
+		t.Errorf("%d bytes of an answer were read", n)
 	}
 }
 
