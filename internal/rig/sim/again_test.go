@@ -14,6 +14,7 @@ import (
 // are due at one moment run at the same time, in an order that is the
 // scheduler's, and draw from the same numbers; keys and tokens are random.
 func TestTheSameSeedTellsTheSameStory(t *testing.T) {
+	t.Parallel()
 	const seed = 5
 	z := size{tenants: 4, active: 4 * time.Hour, calm: 90 * time.Minute, interval: 5 * time.Minute}
 	deeds := func() (list []string) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"drover/internal/lab/estate"
@@ -253,13 +254,19 @@ func (d *drawer) receivers() {
 			continue
 		}
 		for range 2 {
-			long := d.between(5*time.Minute, 40*time.Minute)
+			// A sink is asked when there is something to send, so a fault waits for
+			// its requests.
+			at := d.moment(d.p.active / 4)
+			long := d.p.active - at
 			f := splunk.Fault{Kind: k, Every: 1 + d.r.IntN(2), Count: 1 + d.r.IntN(5), RetryAfter: pick(d.r, "", "10")}
 			if k == "slow" {
 				f.Delay = pick(d.r, 0, 20*time.Second)
 			}
 			which := d.r.IntN(2)
-			d.add(d.moment(long), fmt.Sprintf("sink %d: %s for %s", which, k, long), func(w *world) { w.deal(which, f, long) })
+			if k == "unconfirmed" || strings.HasPrefix(k, "confirmation") {
+				which = 1
+			}
+			d.add(at, fmt.Sprintf("sink %d: %s for %s", which, k, long), func(w *world) { w.deal(which, f, long) })
 		}
 	}
 	for which := range 2 {

@@ -60,6 +60,7 @@ const (
 func p99(d []time.Duration) time.Duration { return d[len(d)*99/100] }
 
 func TestOneTenantsTroubleDelaysNoOther(t *testing.T) {
+	t.Parallel()
 	alone := lags(t, quiet, nil)
 	throttled := lags(t, quiet, func(w *world) {
 		w.lab.Faults().Set(fault.Rule{Kind: fault.Status, Param: 429, RetryAfter: "45", Obey: 45 * time.Second, Tenant: w.tenant(0), To: w.now().Add(75 * time.Minute)})

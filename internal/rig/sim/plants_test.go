@@ -37,7 +37,7 @@ func tame() plan {
 	p := plan{size: small, overlap: 15 * time.Minute, unrouted: -1}
 	for i := range small.tenants {
 		// The old alerts lie deeper than any sweep.
-		p.stories = append(p.stories, estate.Options{Backlog: 40, BacklogSpan: 30 * 24 * time.Hour, PerMinute: 0.5, Horizon: time.Hour, Updates: 0.5, LateShare: 0.1, LateMax: 40 * time.Minute, Foreign: 1, Bad: 1, Unnamed: 1, SIEM: i == 0})
+		p.stories = append(p.stories, estate.Options{Backlog: 30, BacklogSpan: 30 * 24 * time.Hour, PerMinute: 0.3, Horizon: time.Hour, Updates: 0.5, LateShare: 0.1, LateMax: 40 * time.Minute, Foreign: 1, Bad: 1, Unnamed: 1, SIEM: i == 0})
 	}
 	at := func(d time.Duration, what string, do func(w *world)) { p.deeds = append(p.deeds, deed{d, what, do}) }
 	at(20*time.Minute, "refused", func(w *world) {
@@ -313,6 +313,7 @@ func plants() map[string]plant {
 }
 
 func TestTheSimulatorNamesEachPlantedBug(t *testing.T) {
+	t.Parallel()
 	if v := run(t, 7, tame(), (*world).play); len(v.wrong()) > 0 {
 		t.Fatalf("without a plant: %v", v.wrong())
 	}

@@ -45,6 +45,7 @@ var day = size{tenants: 10, active: 8 * time.Hour, calm: 7 * time.Hour, interval
 var usual = []uint64{1, 2, 3, 4, 5, 24}
 
 func TestADayOfFaultsKeepsEveryPromise(t *testing.T) {
+	t.Parallel()
 	list, own := seeds(t, usual...)
 	all := play(t, list, day)
 	if own || t.Failed() {

@@ -129,12 +129,6 @@ func (s *sightings) note(who, what string, n int, err error) {
 	}
 }
 
-func (s *sightings) count(what string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.what[what]
-}
-
 func (w *world) must(err error) {
 	w.Helper()
 	if err != nil {
@@ -265,27 +259,25 @@ func (w *world) remember() {
 // verdict is what the oracle says, and what it cannot see.
 type verdict struct {
 	*oracle.Verdict
-	seed       uint64
-	wall       time.Duration
-	span       time.Duration
-	back       []string // cursors that went back
-	commits    int
-	noted      int
-	dealt      map[string]int // faults by kind, of cloud and receivers
-	kinds      map[drover.Kind]int
-	what       map[string]int
-	pending    []string // what had not got well when the run ended
-	astray     []string // what the counts of a sink do not account for
-	leaks      []oracle.Finding
-	crossed    []oracle.Finding // marks of tenants in the files of others
-	searched   int              // secrets that were looked for
-	walls      int              // marks of tenants that were looked for in the files of others
-	told       told
-	asides     map[string]int // by reason
-	newest     []string
-	schedule   []string
-	lab        *lab.Lab
-	truthBytes int64
+	seed     uint64
+	wall     time.Duration
+	span     time.Duration
+	back     []string // cursors that went back
+	commits  int
+	noted    int
+	dealt    map[string]int // faults by kind, of cloud and receivers
+	kinds    map[drover.Kind]int
+	what     map[string]int
+	pending  []string // what had not got well when the run ended
+	astray   []string // what the counts of a sink do not account for
+	leaks    []oracle.Finding
+	crossed  []oracle.Finding // marks of tenants in the files of others
+	searched int              // secrets that were looked for
+	walls    int              // marks of tenants that were looked for in the files of others
+	told     told
+	asides   map[string]int // by reason
+	newest   []string
+	lab      *lab.Lab
 }
 
 // judge ends the process and the truth log, and asks the oracle.
