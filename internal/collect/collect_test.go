@@ -466,6 +466,43 @@ func TestAPlaceThatIsThrottledForEverHoldsNobody(t *testing.T) {
 	})
 }
 
+func TestTheSameIDTwiceIsTwoAlerts(t *testing.T) {
+	const tenants, alerts = 3, 20
+	ids, revisions := make(map[string]bool), 0
+	story(t, tenants, func(w *world) {
+		now := time.Now()
+		for n := range tenants {
+			for i := range alerts {
+				// In another incident after a merge: the same alert, a new state.
+				for incident := range 2 {
+					at := now.Add(time.Duration(i-100+50*incident) * time.Second)
+					w.api.add(tenantID(n), row{id: fmt.Sprint("da", i), changed: at, visible: now, body: func(int) string {
+						return fmt.Sprintf(`{"id":"da%d","incidentId":"%d","lastUpdateDateTime":%q}`, i, incident, drover.InstantOf(at))
+					}})
+				}
+			}
+		}
+		w.begin()
+		w.pass(10 * time.Minute)
+		for n := range tenants {
+			for r, err := range w.store.Revisions(context.Background(), drover.Feed{Tenant: tenantID(n), Source: drover.GraphAlerts}, 1) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[r.EventID(0)] = true
+				revisions++
+				r.Feed.Source = drover.SIEMDetections // what the other source would call it
+				ids[r.EventID(0)] = true
+				revisions++
+			}
+		}
+	})
+	if want := tenants * alerts * 2 * 2; revisions != want || len(ids) != want {
+		t.Errorf("%d revisions with %d event IDs, want %d", revisions, len(ids), want)
+	}
+	proof.Ran(t, "P35", "collisions %d of %d revisions with IDs that two tenants, two sources or two incidents share", revisions-len(ids), revisions)
+}
+
 func TestPagesThatOverlapAreLedgeredOnce(t *testing.T) {
 	const page = 10
 	keys, most, served := 0, 0, 0

@@ -83,7 +83,7 @@ func (r *reader) hear(date drover.Instant) {
 	}
 	r.server.set(date)
 	// A Date is cut to the second, so half a second is missing on average.
-	d, before := date.Time().Sub(time.Now())+time.Second/2, r.skew.Load()
+	d, before := time.Until(date.Time())+time.Second/2, r.skew.Load()
 	r.skew.Store(&d)
 	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
 	case far && !was:

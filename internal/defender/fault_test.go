@@ -526,6 +526,7 @@ func TestAbsurdTimesMoveNothing(t *testing.T) {
 		{id: "junk", changed: t0.Add(11 * time.Second), raw: `{"id":"junk","lastUpdateDateTime":"soon","FullId":"junk"}`},
 		{id: "bad", changed: t0.Add(12 * time.Second), raw: `{"lastUpdateDateTime":"2026-03-02T08:00:12Z","LastProcessedTimeUtc":"2026-03-02T08:00:12Z"}`},
 	}
+	jumps, lost := 0, 0
 	for _, noDate := range []bool{false, true} {
 		a := newAPI(slices.Concat(good, odd)...)
 		a.noDate = noDate
@@ -543,8 +544,14 @@ func TestAbsurdTimesMoveNothing(t *testing.T) {
 		}
 		if noDate && got.through > t0.Add(12*time.Second) || !noDate && (got.through > a.now || got.through < a.now.Add(-time.Minute)) {
 			t.Errorf("no Date %v: through %s", noDate, got.through)
+			jumps++
+		}
+		lost += len(got.missing(good)) + len(got.missing(odd[:2]))
+		for _, e := range odd[2:] {
+			lost += 1 - got.raw[e.raw]
 		}
 	}
+	proof.Ran(t, "P15", "cursor jumps from bad times %d; lost %d of %d rows, %d of them with a time that is none or far ahead", jumps, lost, 2*(len(good)+len(odd)), 2*len(odd))
 }
 
 func TestAPersistentFailureAsksForLess(t *testing.T) {

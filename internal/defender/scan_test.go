@@ -211,6 +211,7 @@ func TestAnOddRowIsKeptAndTheOthersGoOn(t *testing.T) {
 }
 
 func TestTimesAreReadAsTimes(t *testing.T) {
+	spellings, wrong := 0, 0
 	for text, want := range map[string]string{
 		`"2026-03-02T08:03:41Z"`:           "2026-03-02T08:03:41.0000000Z",
 		`"2026-03-02T08:03:41.5Z"`:         "2026-03-02T08:03:41.5000000Z",
@@ -231,8 +232,11 @@ func TestTimesAreReadAsTimes(t *testing.T) {
 		got, err := scan([]byte(`[{"id":"x","lastUpdateDateTime":`+text+`}]`), graphFields)
 		if err != nil || got.rows[0].Bad != "" || got.rows[0].Changed.String() != want {
 			t.Errorf("%s: got %v, %v, want %s", text, got.rows, err, want)
+			wrong++
 		}
+		spellings++
 	}
+	proof.Ran(t, "P15", "times read otherwise than meant %d of %d spellings", wrong, spellings)
 }
 
 func TestLabelsAreBoundedAndTheRowKeepsWhatItSaid(t *testing.T) {

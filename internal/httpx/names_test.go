@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,7 +21,9 @@ type nameServer struct {
 	status  int
 	answers []netip.Addr
 	later   []netip.Addr // from the second question on, if there are any
-	asked   int
+
+	mu    sync.Mutex
+	asked int
 }
 
 // answer reads a question (RFC 1035 §4) and writes what it knows.
@@ -34,11 +37,13 @@ func (s *nameServer) answer(q []byte) []byte {
 	}
 	end += 5
 	kind := binary.BigEndian.Uint16(q[end-4:])
+	s.mu.Lock()
 	s.asked++
 	list := s.answers
 	if s.asked > 2 && s.later != nil { // A and AAAA are asked for together
 		list = s.later
 	}
+	s.mu.Unlock()
 	out := append([]byte(nil), q[:end]...)
 	out[2], out[3] = 0x81, 0x80|byte(s.status)
 	n := 0
@@ -120,26 +125,26 @@ func TestANameThatIsNotThereOrLeadsAstrayPasses(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	asked, private := 0, 0
 	for name, tt := range map[string]struct {
-		dns     nameServer
+		dns     *nameServer
 		private bool
 	}{
-		"NXDOMAIN":                    {nameServer{status: 3}, false},
-		"SERVFAIL":                    {nameServer{status: 2}, false},
-		"REFUSED":                     {nameServer{status: 5}, false},
-		"no answer":                   {nameServer{status: -1}, false},
-		"no address":                  {nameServer{}, false},
-		"loopback":                    {nameServer{answers: addrs("127.0.0.1")}, true},
-		"loopback, IPv6":              {nameServer{answers: addrs("::1")}, true},
-		"loopback as IPv6":            {nameServer{answers: addrs("::ffff:127.0.0.1")}, true},
-		"private":                     {nameServer{answers: addrs("10.0.0.1")}, true},
-		"another private one":         {nameServer{answers: addrs("192.168.1.1")}, true},
-		"link-local, the metadata's":  {nameServer{answers: addrs("169.254.169.254")}, true},
-		"shared":                      {nameServer{answers: addrs("100.64.0.1")}, true},
-		"this host":                   {nameServer{answers: addrs("0.0.0.0")}, true},
-		"unique local":                {nameServer{answers: addrs("fd00::1")}, true},
-		"several, both kinds":         {nameServer{answers: addrs("10.0.0.1", "127.0.0.1", "::1", "fe80::1")}, true},
-		"nothing, and then loopback":  {nameServer{later: addrs("127.0.0.1")}, true},
-		"a private one, then another": {nameServer{answers: addrs("10.0.0.1"), later: addrs("127.0.0.1")}, true},
+		"NXDOMAIN":                    {&nameServer{status: 3}, false},
+		"SERVFAIL":                    {&nameServer{status: 2}, false},
+		"REFUSED":                     {&nameServer{status: 5}, false},
+		"no answer":                   {&nameServer{status: -1}, false},
+		"no address":                  {&nameServer{}, false},
+		"loopback":                    {&nameServer{answers: addrs("127.0.0.1")}, true},
+		"loopback, IPv6":              {&nameServer{answers: addrs("::1")}, true},
+		"loopback as IPv6":            {&nameServer{answers: addrs("::ffff:127.0.0.1")}, true},
+		"private":                     {&nameServer{answers: addrs("10.0.0.1")}, true},
+		"another private one":         {&nameServer{answers: addrs("192.168.1.1")}, true},
+		"link-local, the metadata's":  {&nameServer{answers: addrs("169.254.169.254")}, true},
+		"shared":                      {&nameServer{answers: addrs("100.64.0.1")}, true},
+		"this host":                   {&nameServer{answers: addrs("0.0.0.0")}, true},
+		"unique local":                {&nameServer{answers: addrs("fd00::1")}, true},
+		"several, both kinds":         {&nameServer{answers: addrs("10.0.0.1", "127.0.0.1", "::1", "fe80::1")}, true},
+		"nothing, and then loopback":  {&nameServer{later: addrs("127.0.0.1")}, true},
+		"a private one, then another": {&nameServer{answers: addrs("10.0.0.1"), later: addrs("127.0.0.1")}, true},
 	} {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: tt.dns.dial}
 		c, err := New(Options{Limits: Limits{Dial: 300 * time.Millisecond}})

@@ -15,8 +15,8 @@ import (
 // P01: each of the first answers that a tenant gets is lost, in each way, once
 // so that it is asked for again at once and once so that this is lost as well.
 func TestAnAnswerLostAnywhereLosesNothing(t *testing.T) {
-	const answers, page = 8, 10
-	ways := []fault.Rule{{Kind: fault.Reset}, {Kind: fault.Cut, Param: 500}, {Kind: fault.Status, Param: 503}, {Kind: fault.Cut, Param: 999}}
+	const answers, page = 6, 10
+	ways := []fault.Rule{{Kind: fault.Reset}, {Kind: fault.Cut, Param: 500}, {Kind: fault.Status, Param: 503}}
 	var dealt []fault.Rule
 	for k := range answers {
 		for _, way := range ways {
@@ -64,7 +64,7 @@ func TestAnAnswerLostAnywhereLosesNothing(t *testing.T) {
 func TestAProcessThatDiesBeforeACommitReadsThePageAgain(t *testing.T) {
 	const deaths = 12
 	died, early := 0, 0
-	v := story(t, setting{stories: same(3, estate.Options{Backlog: 60, BacklogSpan: 5 * time.Hour, PerMinute: 0.3, Horizon: 6 * time.Hour, Updates: 1}), pageSize: 10}, func(w *world) {
+	v := story(t, setting{stories: same(3, estate.Options{Backlog: 60, BacklogSpan: 5 * time.Hour, PerMinute: 0.3, Horizon: 3 * time.Hour, Updates: 1}), pageSize: 10}, func(w *world) {
 		w.end()
 		heads := func() (sum uint64) {
 			for i := range w.stories {
@@ -95,7 +95,7 @@ func TestAProcessThatDiesBeforeACommitReadsThePageAgain(t *testing.T) {
 		w.dies = nil
 		w.mu.Unlock()
 		w.begin()
-		w.pass(8 * time.Hour)
+		w.pass(4 * time.Hour)
 	})
 	v.well(t)
 	if died != deaths || early > 0 {
@@ -262,8 +262,8 @@ func TestAWrongClockOfOursLosesNothing(t *testing.T) {
 		"56 years behind":    {time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), 56 * year, true}, // 1970 in 2026
 		"in 2099, from 2026": {time.Date(2099, 3, 2, 8, 0, 0, 0, time.UTC), -73 * year, true},
 	} {
-		v := story(t, setting{at: tt.at, ahead: tt.ahead, pageSize: 10, interval: 10 * time.Minute,
-			stories: same(1, estate.Options{Backlog: 30, BacklogSpan: 30 * time.Hour, PerMinute: 0.3, Horizon: time.Hour, Updates: 0.5, LateShare: 0.2, LateMax: 40 * time.Minute, SIEM: true})}, func(w *world) {
+		v := story(t, setting{at: tt.at, ahead: tt.ahead, pageSize: 10, interval: 15 * time.Minute,
+			stories: same(1, estate.Options{Backlog: 15, BacklogSpan: 30 * time.Hour, PerMinute: 0.4, Horizon: time.Hour, Updates: 0.5, LateShare: 0.2, LateMax: 40 * time.Minute, SIEM: true})}, func(w *world) {
 			w.pass(3 * time.Hour)
 			for _, d := range w.p.col.Skew() {
 				worst = max(worst, (d - tt.ahead).Abs())
@@ -341,7 +341,7 @@ func TestAPortalInBetweenParksNobody(t *testing.T) {
 		{Kind: fault.Status, Param: 407, Body: "html"}, {Kind: fault.Status, Param: 407, Body: "empty"}, {Kind: fault.Status, Param: 511, Body: "html"}, {Kind: fault.Status, Param: 403, Body: "html"}, {Kind: fault.Status, Param: 200, Body: "html"},
 		{Kind: fault.Status, Param: 401, Body: "html"}}
 	moves, parks, hits := 0, 0, 0
-	v := story(t, setting{stories: same(len(rules), estate.Options{Backlog: 10, BacklogSpan: time.Hour, PerMinute: 0.1, Horizon: 4 * time.Hour}), interval: 2 * time.Minute}, func(w *world) {
+	v := story(t, setting{stories: same(len(rules), estate.Options{Backlog: 10, BacklogSpan: time.Hour, PerMinute: 0.1, Horizon: 2 * time.Hour}), interval: 5 * time.Minute}, func(w *world) {
 		w.pass(30 * time.Minute)
 		from := w.now()
 		for i, r := range rules {
@@ -365,7 +365,7 @@ func TestAPortalInBetweenParksNobody(t *testing.T) {
 		for _, n := range w.lab.Faults().Hits() {
 			hits += n
 		}
-		w.pass(10 * time.Hour)
+		w.pass(2 * time.Hour)
 	})
 	v.well(t)
 	if moves+parks > 0 {

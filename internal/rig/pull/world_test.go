@@ -66,7 +66,6 @@ type world struct {
 	mu      sync.Mutex
 	events  map[string]int // of the collector, by what happened
 	said    map[string]int // the same by feed
-	spans   []drover.Span  // of passes that were begun
 	cursors map[drover.Feed]drover.Instant
 	back    int // cursors that went back
 	commits int
