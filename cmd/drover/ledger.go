@@ -18,7 +18,8 @@ func newLedger() *cobra.Command {
 	adopt := &cobra.Command{Use: "adopt", Short: "Make a ledger that was moved or copied here at home here", Args: noArgs,
 		Long: `adopt gives a ledger that was last used on another machine or path a new
 incarnation, so that nothing outside is compared with its old sequence numbers.
-Make sure that nothing runs on the old one any more.`,
+Make sure that nothing runs on the old one any more. Type it, too, when you have
+put an older copy of the ledger back, wherever that is: see docs/ledger.md.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := load(c)
 			if err != nil {
