@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"drover"
@@ -37,7 +38,7 @@ type fields struct {
 
 // named fills in what is derived.
 func (f fields) named() *fields {
-	for _, n := range []string{f.id, f.changed, f.created, f.tenant, f.severity, f.status} {
+	for _, n := range []string{f.id, f.changed, f.created, f.tenant, otherTenant, f.severity, f.status} {
 		if n != "" {
 			f.lengths |= 1 << len(n)
 		}
@@ -45,9 +46,13 @@ func (f fields) named() *fields {
 	return &f
 }
 
+// otherTenant is the name that older APIs give a row's tenant. A row of any
+// source that names another tenant is foreign, by whichever name.
+const otherTenant = "aadTenantId"
+
 var (
 	graphFields = fields{id: "id", changed: "lastUpdateDateTime", created: "createdDateTime", tenant: "tenantId", severity: "severity", status: "status"}.named()
-	siemFields  = fields{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", severity: "Severity"}.named()
+	siemFields  = fields{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", tenant: "tenantId", severity: "Severity"}.named()
 )
 
 // scanned is what an answer holds.
@@ -247,7 +252,7 @@ func (s *scanner) row(i int, row *drover.Row) int {
 			i = s.space(i + 1)
 		case '}':
 			switch {
-			case seen.id > 1 || seen.changed > 1 || seen.tenant > 1:
+			case seen.id > 1 || seen.changed > 1 || seen.tenant > 1 || seen.other > 1:
 				row.Bad = "an identity member stands twice"
 			case seen.bad != "":
 				row.Bad = seen.bad
@@ -266,8 +271,8 @@ func (s *scanner) row(i int, row *drover.Row) int {
 
 // identity is what was met of a row's identity members.
 type identity struct {
-	id, changed, tenant int
-	bad                 string
+	id, changed, tenant, other int
+	bad                        string
 }
 
 // take notes the value v of a member, if it is one of those that a row is
@@ -295,10 +300,16 @@ func (s *scanner) take(row *drover.Row, seen *identity, name, v []byte) {
 		if !row.Created.Known() {
 			row.Created = instant(v)
 		}
-	case s.f.tenant:
-		seen.tenant++
-		if quoted {
-			s.takeTenant(row, v)
+	case s.f.tenant, otherTenant:
+		if string(name) == otherTenant {
+			seen.other++
+		} else {
+			seen.tenant++
+		}
+		if first := row.TenantID; quoted {
+			if s.takeTenant(row, v); first != "" && !strings.EqualFold(first, row.TenantID) {
+				seen.bad = "the row names two tenants"
+			}
 		}
 	case s.f.severity:
 		if quoted && row.Severity == "" {

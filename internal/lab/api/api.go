@@ -131,9 +131,6 @@ func (q *request) authenticate(audience func(host, audience string) bool) bool {
 
 // end notes the request; it is deferred, since some faults end by a panic.
 func (q *request) end() {
-	if q.unread {
-		q.rows = nil
-	}
 	if len(q.rows) > 0 && q.told {
 		q.a.opt.Truth.Served(q.caller.Tenant, q.source, q.n, q.rows)
 	}

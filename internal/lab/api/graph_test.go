@@ -405,7 +405,7 @@ func TestAnAppThatAsksTooOftenIsThrottledInItsTenantAlone(t *testing.T) {
 func TestTheTruthLogHoldsExactlyWhatWasSent(t *testing.T) {
 	c := newCloud(t, api.Switches{}, estate.Options{ID: contoso, Backlog: 120, BacklogSpan: time.Hour, Updates: 1, Shuffle: true, LiveField: true, SIEM: true, Foreign: 3, Bad: 4})
 	c.faults.Set(fault.Rule{Kind: fault.Cut, Param: 999, Share: 0.2}, fault.Rule{Kind: fault.Trailing, Share: 0.1}, fault.Rule{Kind: fault.Encoding, Share: 0.1}, fault.Rule{Kind: fault.GzipBomb, Count: 1},
-		fault.Rule{Kind: fault.BadRow, Value: "foreign", Share: 0.1}, fault.Rule{Kind: fault.BadRow, API: "siem", Value: "raw_nul", Share: 0.1}, fault.Rule{Kind: fault.Status, Param: 500, Share: 0.1})
+		fault.Rule{Kind: fault.BadRow, Value: "foreign", Share: 0.1}, fault.Rule{Kind: fault.BadRow, API: "siem", Value: "dup_id", Share: 0.1}, fault.Rule{Kind: fault.Status, Param: 500, Share: 0.1})
 	want := make(map[string]int) // request and hash → times
 	wholes := 0
 	for n := range 90 {

@@ -123,9 +123,6 @@ func (q *request) mangled(dst []byte, start, i int, r *estate.Row) []byte {
 	}
 	if n := len(q.rows); n > 0 {
 		q.rows[n-1].Kind, q.rows[n-1].Claims, q.rows[n-1].Changed, q.rows[n-1].Sum = kind, claims, text, sha256.Sum256(row)
-		if value == "raw_nul" { // no JSON any more, with all that stands beside it
-			q.unread = true
-		}
 	}
 	return append(dst[:start], row...)
 }

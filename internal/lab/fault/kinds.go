@@ -147,7 +147,7 @@ var BadRows = [][2]string{
 	{"no_zone", "its change time has no zone"},
 	{"nine_digits", "its change time has nine digits"},
 	{"bad_utf8", "a text holds a byte that is no UTF-8"},
-	{"raw_nul", "a text holds a NUL as it is; the whole answer is no JSON"},
+	{"raw_nul", "a text holds a NUL as it is, which makes the row no JSON"},
 	{"escaped_nul", `a text holds \u0000`},
 	{"surrogate", "a text holds half a surrogate pair"},
 	{"deep", "a member is 100,000 arrays deep"},
