@@ -73,7 +73,6 @@ type request struct {
 	status int
 	rows   []truth.Row
 	told   bool
-	unread bool                                   // the answer is no JSON: nothing of it counts as shown
 	fail   func(status int, code, message string) // in the API's own form
 }
 
