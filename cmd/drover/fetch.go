@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"drover/internal/admin"
 	"drover/internal/format"
 	"drover/internal/httpx"
+	"drover/internal/revision"
 	"drover/internal/sink/stdout"
 )
 
@@ -51,7 +53,7 @@ only while it runs.`,
 			t := drover.Tenant{ID: id, Name: string(id), Customer: drover.CustomerID("fetch"), Cloud: cloud, App: app, Region: region, State: drover.Active, Sources: []drover.SourceID{drover.SourceID(source)}, Start: start}
 			for _, s := range a.sources() {
 				if s.ID() == drover.SourceID(source) {
-					f := &fetcher{t: t, src: s, enc: enc, out: stdout.New(c.OutOrStdout()), notes: c.ErrOrStderr(), every: cfg.Collect.Interval, overlap: cfg.Collect.Overlap, seen: make(map[drover.Hash]drover.Instant)}
+					f := &fetcher{t: t, src: s, enc: enc, out: stdout.New(c.OutOrStdout()), notes: c.ErrOrStderr(), every: cfg.Collect.Interval, overlap: cfg.Collect.Overlap, seen: make(map[state]printed)}
 					return f.run(c.Context(), follow)
 				}
 			}
@@ -78,8 +80,22 @@ type fetcher struct {
 	out            *stdout.Sink
 	notes          io.Writer
 	every, overlap time.Duration
-	seen           map[drover.Hash]drover.Instant
+	seen           map[state]printed
 	seq            uint64
+}
+
+// state is what tells one line that is printed from another.
+type state struct {
+	id      string
+	changed drover.Instant
+}
+
+// printed is what a state looked like. The row is kept while it is young, to
+// tell bytes that vary from content that changed without its time.
+type printed struct {
+	sum     drover.Hash
+	ordinal uint8
+	raw     []byte
 }
 
 // Pauses after errors that pass, and how often in a row they are borne.
@@ -100,9 +116,9 @@ func (f *fetcher) run(ctx context.Context, follow bool) error {
 		}
 		if through.Known() {
 			from = max(f.t.Start, through.Add(-f.overlap))
-			for sum, at := range f.seen {
-				if at.Known() && at < from.Add(-f.overlap) {
-					delete(f.seen, sum)
+			for k := range f.seen {
+				if k.changed.Known() && k.changed < from.Add(-f.overlap) {
+					delete(f.seen, k)
 				}
 			}
 		}
@@ -173,12 +189,12 @@ func (f *fetcher) print(ctx context.Context, rows []drover.Row) error {
 		if drover.IsGUID(row.TenantID) && !equalFold(row.TenantID, string(f.t.ID)) {
 			return &drover.Error{Op: "fetch", Tenant: f.t.ID, Kind: drover.Denied, Err: errors.New("a row names another tenant; nothing more is printed")}
 		}
-		if _, again := f.seen[row.Sum]; again {
+		ordinal, fresh := f.fresh(row)
+		if !fresh {
 			continue
 		}
-		f.seen[row.Sum] = row.Changed
 		f.seq++
-		rev := drover.Revision{Feed: drover.Feed{Tenant: f.t.ID, Source: f.src.ID()}, Seq: f.seq, AlertID: row.ID, Changed: row.Changed, Created: row.Created, Severity: row.Severity, Status: row.Status, Sum: row.Sum, Raw: row.Raw}
+		rev := drover.Revision{Feed: drover.Feed{Tenant: f.t.ID, Source: f.src.ID()}, Seq: f.seq, AlertID: row.ID, Changed: row.Changed, Ordinal: ordinal, Created: row.Created, Severity: row.Severity, Status: row.Status, Sum: row.Sum, Raw: row.Raw}
 		body, err := f.enc.Encode(nil, &rev, format.Context{Tenant: f.t})
 		if err != nil {
 			return err
@@ -190,6 +206,24 @@ func (f *fetcher) print(ctx context.Context, rows []drover.Row) error {
 	}
 	_, err := f.out.Deliver(ctx, b)
 	return err
+}
+
+// fresh reports whether a row is to be printed, and as which content of its
+// change time.
+func (f *fetcher) fresh(row *drover.Row) (ordinal uint8, ok bool) {
+	k := state{row.ID, row.Changed}
+	if old, again := f.seen[k]; again {
+		if old.sum == row.Sum || old.raw == nil || old.ordinal == drover.MaxOrdinal || revision.Same(f.src.ID(), old.raw, row.Raw) {
+			return 0, false
+		}
+		ordinal = old.ordinal + 1
+	}
+	now := printed{sum: row.Sum, ordinal: ordinal}
+	if row.Changed > nowInstant().Add(-2*f.overlap) {
+		now.raw = bytes.Clone(row.Raw)
+	}
+	f.seen[k] = now
+	return ordinal, true
 }
 
 func equalFold(a, b string) bool {

@@ -554,6 +554,19 @@ func TestAbsurdTimesMoveNothing(t *testing.T) {
 	proof.Ran(t, "P15", "cursor jumps from bad times %d; lost %d of %d rows, %d of them with a time that is none or far ahead", jumps, lost, 2*(len(good)+len(odd)), 2*len(odd))
 }
 
+// A row that is shown at its place and claims a year long gone ends no pass.
+func TestATimeBeforeAllAlertsIsNoBoundThatWasNotKept(t *testing.T) {
+	for _, size := range []int{1, 3, 10} {
+		good := entries("a", 5, t0, time.Second)
+		odd := entry{id: "old", changed: t0.Add(time.Minute), raw: `{"id":"old","lastUpdateDateTime":"0001-01-01T00:00:00Z","tenantId":null}`}
+		a := newAPI(append(good, odd)...)
+		got := read(t, graph(a, size), open, 200, 0)
+		if len(got.errs) > 0 || !got.done || len(got.missing(good)) > 0 || got.raw[odd.raw] != 1 {
+			t.Errorf("pages of %d: done %v, errors %v, missing %v, the odd one %d times", size, got.done, got.errs, got.missing(good), got.raw[odd.raw])
+		}
+	}
+}
+
 func TestAPersistentFailureAsksForLess(t *testing.T) {
 	want := entries("a", 40, t0, time.Second)
 	a := newAPI(want...)

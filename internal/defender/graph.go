@@ -198,9 +198,10 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 		switch c := page.rows[i].Changed; {
 		case c > last:
 			last = c
-		case c.Known() && c < p.at.Add(-seenFor):
+		case c < 0: // none, or before 2000: it says nothing of bounds
+		case c < p.at.Add(-seenFor):
 			astray++
-		case c.Known():
+		default:
 			near++
 			if c == p.at {
 				here++
