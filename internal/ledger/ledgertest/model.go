@@ -23,7 +23,7 @@ import (
 func model(t *testing.T, open Opener, ran Ran) {
 	var told tally
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := flag.Set("rapid.checks", "40"); err != nil { // a few stories here, more on demand
+		if err := flag.Set("rapid.checks", "25"); err != nil { // a few stories here, more on demand
 			t.Fatal(err)
 		}
 	}
