@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"drover/internal/ledger/sqlite"
 	"drover/internal/oracle"
 	"drover/internal/revision"
+	"drover/internal/rig/memnet"
 	"drover/internal/vault"
 )
 
@@ -58,7 +58,7 @@ type world struct {
 	*testing.T
 	setting
 	dir, key string
-	net      *network
+	net      *memnet.Network
 	lab      *lab.Lab
 	truth    *os.File
 	p        *product
@@ -117,7 +117,7 @@ func story(t *testing.T, s setting, f func(w *world)) (v *verdict) {
 	dir := ram(t)
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(s.at))
-		w := &world{T: t, setting: s, dir: dir, key: filepath.Join(dir, "keys", "k"), net: newNetwork(), events: make(map[string]int), said: make(map[string]int), cursors: make(map[drover.Feed]drover.Instant)}
+		w := &world{T: t, setting: s, dir: dir, key: filepath.Join(dir, "keys", "k"), net: memnet.New(), events: make(map[string]int), said: make(map[string]int), cursors: make(map[drover.Feed]drover.Instant)}
 		w.must(vault.Create(w.key))
 		w.build()
 		w.begin()
@@ -184,7 +184,7 @@ func (w *world) begin() {
 	p := &product{w: w, store: w.open(), done: make(chan error, 1)}
 	w.p = p
 	var err error
-	p.http, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.dial, AllowPrivate: true})
+	p.http, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
 	w.must(err)
 	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
 	w.must(err)
@@ -408,47 +408,3 @@ func (w *world) judge() *verdict {
 	}
 	return out
 }
-
-// network leads from any name to one server, in memory.
-type network struct {
-	accept chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newNetwork() *network {
-	return &network{accept: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-var errNobody = errors.New("nobody listens")
-
-func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case n.accept <- there:
-		return here, nil
-	case <-n.closed:
-		return nil, errNobody
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Accept implements net.Listener.
-func (n *network) Accept() (net.Conn, error) {
-	select {
-	case c := <-n.accept:
-		return c, nil
-	case <-n.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (n *network) Close() error {
-	n.once.Do(func() { close(n.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (n *network) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "memory"} }

@@ -49,7 +49,7 @@ func (w *world) begin() {
 	p := &product{w: w, store: &mortalStore{Store: w.open()}, done: make(chan error, 2)}
 	w.p = p
 	client := func() *httpx.Client {
-		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.dial, AllowPrivate: true})
+		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
 		w.must(err)
 		p.http = append(p.http, c)
 		return c

@@ -17,6 +17,7 @@ import (
 	"drover/internal/lab/estate"
 	"drover/internal/lab/splunk"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/rig/memnet"
 	"drover/internal/vault"
 )
 
@@ -51,7 +52,7 @@ type world struct {
 	seed uint64
 	dir  string
 	key  string
-	net  *network
+	net  *memnet.Network
 	lab  *lab.Lab
 	hec  *splunk.Receiver
 	ack  *splunk.Receiver
@@ -146,7 +147,7 @@ func run(t *testing.T, seed uint64) (out outcome) {
 	dir := ram(t)
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(epoch))
-		w := &world{T: t, seed: seed, dir: dir, key: filepath.Join(dir, "keys", "k"), net: newNetwork(), quiet: make(map[newest]bool)}
+		w := &world{T: t, seed: seed, dir: dir, key: filepath.Join(dir, "keys", "k"), net: memnet.New(), quiet: make(map[newest]bool)}
 		w.must(vault.Create(w.key))
 		w.play()
 		w.judge()

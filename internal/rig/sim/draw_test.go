@@ -70,6 +70,8 @@ func draw(seed uint64, z size) plan {
 	d.authority()
 	d.receivers()
 	d.processes()
+	d.r = rand.New(rand.NewPCG(seed, 103))
+	d.wire()
 	slices.SortStableFunc(p.deeds, func(a, b deed) int { return int(a.at - b.at) })
 	return p
 }
@@ -224,6 +226,28 @@ func (w *world) change(who, which, times int) {
 		r.Text, r.Visible = estate.Text(r.Changed), w.now()
 		w.lab.Estate().Put(w.tenant(who), estate.Graph, r)
 	}
+}
+
+// wire deals what may become of an answer's bytes, and rows that are not as
+// they should be. Rows whose content or time is mangled are the sources' own
+// tests' (P15, P21): the judge takes each for a revision.
+func (d *drawer) wire() {
+	iv := d.p.interval
+	least, most := 3*iv, 12*iv
+	often := func() float64 { return pick(d.r, 0, 0.3, 0.7) }
+	for _, k := range []string{fault.Chunked, fault.BOM, fault.GoAway, fault.ContentType} {
+		d.deal(fault.Rule{Kind: k, Share: often(), Value: "text/plain"}, least, most)
+	}
+	for range 2 {
+		d.deal(fault.Rule{Kind: fault.Truncated, Param: d.r.IntN(1000), Share: often()}, least, most)
+		d.deal(fault.Rule{Kind: fault.Encoding, Value: pick(d.r, "nested", "junk", "plain"), Share: often()}, least, most)
+		d.deal(fault.Rule{Kind: fault.Drip, Param: 2000, Value: pick(d.r, "", "header"), Count: 3}, least, most)
+		d.deal(fault.Rule{Kind: fault.Overlap, Param: d.r.IntN(20), Share: often()}, most, 4*most)
+		d.deal(fault.Rule{Kind: fault.TopIgnored, Param: 1 + d.r.IntN(60)}, most, 4*most)
+		d.deal(fault.Rule{Kind: fault.BadRow, Param: d.r.IntN(4), Value: pick(d.r, "dup_id", "no_id", "null_id", "foreign"), Share: often()}, least, most)
+	}
+	d.deal(fault.Rule{Kind: fault.BigHeader, Count: 3}, least, most)
+	d.deal(fault.Rule{Kind: fault.Rewind, Param: 600}, least, most)
 }
 
 // authority deals the faults of Entra.

@@ -59,7 +59,7 @@ func (w *world) begin() {
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.p = p
 	client := func() *httpx.Client {
-		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.dial, AllowPrivate: true})
+		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
 		w.must(err)
 		p.http = append(p.http, c)
 		return c

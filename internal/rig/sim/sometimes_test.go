@@ -19,12 +19,16 @@ import (
 var notDealt = map[string]string{
 	"sink:outage":    "it is dealt by hand, and counted as an event",
 	"sink:swallowed": "the receiver says that it has taken what it has not: the promise ends there",
+	"big_page":       "it is about memory: P22 of internal/defender",
+	"tls":            "it is about the first handshake: P30 of internal/httpx",
+	"no_rows":        "an empty answer is a good answer; a feed that is silent against its habit is not told yet (P39)",
+	"forgets":        "P34 of internal/collect",
 }
 
 // events are what the engines tell that must have happened in some run.
 var events = []string{
 	"collect.read", "collect.commit", "collect.failed", "collect.late", "collect.foreign", "collect.gap_opened", "collect.gap_closed",
-	"collect.parked", "collect.freed", "collect.incident", "collect.incident_over", "ledger.hiccup",
+	"collect.parked", "collect.freed", "collect.skew", "collect.absent", "collect.incident", "collect.incident_over", "ledger.hiccup",
 	"archive.taken", "archive.failed", "soc.taken", "soc.failed", "soc.unrouted", "soc-ack.taken", "soc-ack.failed", "soc-ack.refused",
 	"soc.parked", "soc.freed", "sink.outage",
 }
@@ -66,7 +70,7 @@ func (s *sum) sometimes(t *testing.T) {
 
 // A kind of fault that the cloud learns must be dealt here as well.
 func TestEveryFaultOfTheCloudIsDealt(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "../../lab/fault/fault.go", nil, 0)
+	f, err := parser.ParseFile(token.NewFileSet(), "../../lab/fault/kinds.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +94,7 @@ func TestEveryFaultOfTheCloudIsDealt(t *testing.T) {
 		}
 	}
 	if n < 30 {
-		t.Errorf("%d kinds found: fault.go is not what it was", n)
+		t.Errorf("%d kinds found: kinds.go is not what it was", n)
 	}
 	for kind := range splunk.Kinds() {
 		if !could["sink:"+kind] && notDealt["sink:"+kind] == "" {

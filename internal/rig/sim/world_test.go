@@ -28,6 +28,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
 	"drover/internal/oracle"
+	"drover/internal/rig/memnet"
 	"drover/internal/vault"
 )
 
@@ -47,7 +48,7 @@ type world struct {
 	plan plan
 	dir  string
 	key  string
-	net  *network
+	net  *memnet.Network
 	lab  *lab.Lab
 	hec  *splunk.Receiver
 	ack  *splunk.Receiver
@@ -162,7 +163,7 @@ func run(t *testing.T, seed uint64, p plan, f func(w *world)) (v *verdict) {
 	dir, start := ram(t), time.Now()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(epoch))
-		w := &world{T: t, seed: seed, plan: p, dir: dir, key: filepath.Join(dir, "keys", "k"), net: newNetwork(), cursors: newCursorBook(),
+		w := &world{T: t, seed: seed, plan: p, dir: dir, key: filepath.Join(dir, "keys", "k"), net: memnet.New(), cursors: newCursorBook(),
 			seen: &sightings{what: make(map[string]int), kinds: make(map[drover.Kind]int), last: make(map[string]error), rng: rand.New(rand.NewPCG(seed, 103))}, quiet: make(map[newest]bool)}
 		w.ahead.Store(int64(p.ahead))
 		w.must(vault.Create(w.key))
