@@ -124,6 +124,7 @@ func (b *board) succeeded(r *reader, app string) {
 	// Freed feeds come back spread out, twenty a second.
 	n := time.Duration(len(s.held))
 	for h := range s.held {
+		h.freed.Store(true)
 		b.c.queue.hasten(h, now.Add(b.c.random(n*50*time.Millisecond)))
 	}
 	b.c.log.Info("the app is accepted again", "app", app, "tenants", len(s.held))

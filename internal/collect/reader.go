@@ -22,7 +22,9 @@ type reader struct {
 	// unstored is when the feed was last read whole, if the ledger does not
 	// know yet: an empty read writes nothing.
 	unstored atomic.Int64
-	skew     atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
+	// freed: the app's incident is over; the tail is due.
+	freed atomic.Bool
+	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
 
 	// Of the queue, guarded by its lock.
 	due     time.Time
@@ -163,6 +165,9 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, nil, err)
 		}
 	}
+	if r.freed.Swap(false) {
+		r.nextAt = time.Now()
+	}
 	app := r.tenant.Load().App
 	if r.c.board.hold(r, app) {
 		return time.Now().Add(firstProbe), nil
@@ -251,14 +256,16 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
 }
 
-// openSide begins the most urgent read beside the tail, or nothing. Nothing is
-// read beside a tail that has never been read whole, or that is failing.
+// mayReadBeside reports whether anything is read beside the tail: not while it
+// has never been read whole, or is failing.
+func (r *reader) mayReadBeside() bool { return r.whole.Known() && r.now().Known() && r.fails == 0 }
+
+// openSide begins the most urgent read beside the tail, or nothing.
 func (r *reader) openSide() *run {
-	now := r.now()
-	if !r.whole.Known() || !now.Known() || r.fails > 0 {
+	if !r.mayReadBeside() {
 		return nil
 	}
-	t := *r.tenant.Load()
+	now, t := r.now(), *r.tenant.Load()
 	begin := func(p purpose, span drover.Span) *run {
 		return &run{purpose: p, span: span, at: span.From, pass: r.source.Read(t, span), lateBelow: r.through}
 	}
@@ -329,7 +336,13 @@ func (r *reader) now() drover.Instant {
 
 // nextDue is when the feed next has something to do.
 func (r *reader) nextDue() time.Time {
-	if r.side != nil || len(r.confirm) > 0 {
+	if r.side != nil {
+		return time.Now()
+	}
+	if !r.mayReadBeside() {
+		return r.nextAt
+	}
+	if len(r.confirm) > 0 {
 		return time.Now()
 	}
 	due := r.nextAt

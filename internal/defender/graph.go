@@ -217,9 +217,9 @@ func (p *graphPass) nextPage(ctx context.Context) (out drover.Page, err error) {
 	}
 	partly(&out, res, p.known())
 	switch {
-	case !p.exact && len(page.rows) > 0 && near+here+astray > 0 && page.rows[len(page.rows)-1].Changed < p.at:
-		// Nothing but what lies before the span, where the question reaches
-		// back by a grain: it may hide what follows.
+	case !p.exact && near+astray > here:
+		// Nothing behind this instant, and something before the span, where the
+		// question reaches back by a grain: it may hide what follows.
 		p.exact = true
 	case p.stuck > maxStuck:
 		return out, p.notWhole(errBounds)

@@ -62,6 +62,27 @@ func TestKeysetAsksAgainFromTheLastTimeAndFollowsNoLink(t *testing.T) {
 	}
 }
 
+// A question reaches back by a grain before the span: what lies there is not
+// taken for a part of the instant at which the span begins.
+func TestRowsJustBeforeTheSpanDoNotHideItsEnd(t *testing.T) {
+	for _, before := range []int{1, 2, 3} {
+		for _, within := range []int{0, 1, 2} {
+			var all, want []entry
+			for i := range before {
+				all = append(all, entry{id: fmt.Sprint("before", i), changed: t0.Add(-100 * time.Nanosecond)})
+			}
+			for i := range within {
+				want = append(want, entry{id: fmt.Sprint("within", i), changed: t0})
+			}
+			a := newAPI(append(all, want...)...)
+			got := read(t, graph(a, 500), drover.Span{From: t0, To: t0.Add(10 * time.Second)}, 40, 0)
+			if !got.done || len(got.errs) > 0 || len(got.skipped) > 0 || len(got.missing(want)) > 0 || len(a.requests) > 6 {
+				t.Errorf("%d before, %d within: done %v, errors %v, left out %v, missing %v, %d requests", before, within, got.done, got.errs, got.skipped, got.missing(want), len(a.requests))
+			}
+		}
+	}
+}
+
 // A page is checked by the number of rows before its last one: two more rows on
 // the wire. Where offsets are refused, ignored or lie, by all of them.
 func TestTheOrderIsCheckedByCountingOrElseByReadingAgain(t *testing.T) {

@@ -48,15 +48,15 @@ func (q *request) send(status int, body []byte) {
 
 // spoil changes the text of an answer that is sent whole.
 func (q *request) spoil(body []byte) []byte {
+	if _, ok := q.has(fault.BOM); ok { // behind which the text is whole
+		body = append([]byte("\xef\xbb\xbf"), body...)
+	}
 	whole := len(body)
 	if _, ok := q.has(fault.Trailing); ok {
 		body = append(body, " junk"...)
 	}
 	if _, ok := q.has(fault.TwoValues); ok {
 		body = append(body, body...)
-	}
-	if _, ok := q.has(fault.BOM); ok {
-		body = append([]byte("\xef\xbb\xbf"), body...)
 	}
 	if f, ok := q.has(fault.Truncated); ok {
 		body = body[:part(f, len(body))]
