@@ -50,8 +50,8 @@ const foreigner = "0f0f0f0f-0000-4000-8000-00000000f0f0"
 // of the answer, and corrects what is remembered of it.
 func (q *request) mangled(dst []byte, start, i int, r *estate.Row) []byte {
 	f, ok := q.has(fault.BadRow)
-	if !ok || f.Param >= 0 && f.Param != i {
-		return dst
+	if !ok || f.Param >= 0 && f.Param != i || r.Kind == "bad" {
+		return dst // a row that is bad by itself might be mended
 	}
 	idName, timeName := "id", "lastUpdateDateTime"
 	if q.source == estate.SIEM {

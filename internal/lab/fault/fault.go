@@ -153,7 +153,7 @@ func (d *Dealer) Deal(api, tenant string) map[string]Rule {
 // hides reports whether the client gets to see something else than a status
 // that is dealt to it.
 func hides(dealt map[string]Rule) bool {
-	for _, kind := range []string{Reset, Hang, Redirect} {
+	for _, kind := range []string{Reset, Hang, Redirect, BigHeader, Drip} {
 		if _, ok := dealt[kind]; ok {
 			return true
 		}
