@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"drover/internal/lab/splunk"
 	"drover/internal/oracle"
 	"drover/internal/proof"
+	"drover/internal/rig/seeds"
 )
 
 // life is what was known when a copy was put back.
@@ -201,33 +200,17 @@ func (w *world) judge() {
 	}
 }
 
-// seeds are those of DROVER_SEEDS, such as 7 or 1,5-9; a few without it.
-func seeds(t *testing.T) (list []uint64) {
-	text := os.Getenv("DROVER_SEEDS")
-	if text == "" {
-		text = usualSeeds
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		a, err := strconv.ParseUint(from, 10, 64)
-		b := a
-		if err == nil && isRange {
-			b, err = strconv.ParseUint(to, 10, 64)
-		}
-		if err != nil {
-			t.Fatalf("DROVER_SEEDS holds seeds such as 7 or 1,5-9, not %q", text)
-		}
-		for ; a <= b; a++ {
-			list = append(list, a)
-		}
-	}
-	return list
-}
+// usual are the seeds of the tier for every commit.
+var usual = []uint64{1, 2, 3, 4}
 
 func TestAnOlderLedgerPutBackLosesNothingAtTheSinks(t *testing.T) {
 	var sum outcome
 	n := 0
-	for _, seed := range seeds(t) {
+	list, _, err := seeds.List(usual...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seed := range list {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			out := run(t, seed)
 			t.Logf("seed=%d shown=%d restores=%d reused=%d forgotten=%d lost=%d repeats=%d counted=%d file_repeats=%d", seed, out.shown, out.restores, out.reused, out.forgotten, out.lost, out.repeats, out.counted, out.inFile)

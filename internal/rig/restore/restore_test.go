@@ -27,7 +27,6 @@ const (
 )
 
 const (
-	usualSeeds  = "1-4"
 	interval    = 10 * time.Minute
 	active      = 3 * time.Hour // while alerts come
 	calm        = 150 * time.Minute

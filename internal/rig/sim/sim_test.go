@@ -2,9 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,30 +9,8 @@ import (
 	"drover"
 	"drover/internal/oracle"
 	"drover/internal/proof"
+	"drover/internal/rig/seeds"
 )
-
-// seeds are those of DROVER_SEEDS: a number of them, or a list with commas.
-func seeds(t *testing.T, usual ...uint64) (list []uint64, own bool) {
-	s := os.Getenv("DROVER_SEEDS")
-	if s == "" {
-		return usual, false
-	}
-	for _, part := range strings.Split(s, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		a, err := strconv.ParseUint(from, 10, 64)
-		b := a
-		if err == nil && isRange {
-			b, err = strconv.ParseUint(to, 10, 64)
-		}
-		if err != nil {
-			t.Fatalf("DROVER_SEEDS holds seeds such as 7 or 1,5-9, not %q", s)
-		}
-		for ; a <= b; a++ {
-			list = append(list, a)
-		}
-	}
-	return list, true
-}
 
 // day is the size of a run of the tier for every commit: a night of faults and
 // the calm behind it.
@@ -46,7 +21,10 @@ var usual = []uint64{1, 2, 3, 4, 5, 24}
 
 func TestADayOfFaultsKeepsEveryPromise(t *testing.T) {
 	t.Parallel()
-	list, own := seeds(t, usual...)
+	list, own, err := seeds.List(usual...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := play(t, list, day)
 	if own || t.Failed() {
 		return
