@@ -225,7 +225,7 @@ func plants() map[string]plant {
 			return real.Deliver(ctx, b)
 		}), "altered"},
 		"it alters one byte of an alert before it is stored": {commit(func(c *ledger.Commit) {
-			if n := len(c.Revisions); o.when(n > 0) {
+			if n := len(c.Revisions); o.when(n > 0 && bytes.Contains(c.Revisions[n-1].Raw, []byte(`"title":"`))) {
 				r := &c.Revisions[n-1]
 				r.Raw = bytes.Replace(r.Raw, []byte(`"title":"`), []byte(`"title":"!`), 1)
 			}

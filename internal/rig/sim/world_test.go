@@ -290,6 +290,13 @@ func (w *world) judge() *verdict {
 		}
 	}
 	if w.p != nil {
+		// What came in the very last moment is still on its way to the sinks.
+		for range 30 {
+			if len(w.unwell()) == 0 {
+				break
+			}
+			w.pass(10 * time.Second)
+		}
 		out.pending, out.astray, w.aside = w.unwell(), w.unaccounted(), w.setAside()
 		w.p.stop(false)
 	}
