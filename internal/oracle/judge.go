@@ -158,7 +158,8 @@ func (j *judge) inGap(i uint32, p *place, a *At) bool {
 }
 
 // checkDealt wants each foreign or unusable row that was dealt in the list of
-// what was set aside. Without an export there is no such list.
+// what was set aside, save one that was only shown just before a kill. Without
+// an export there is no such list.
 func (j *judge) checkDealt() {
 	if !j.exported {
 		return
@@ -166,7 +167,7 @@ func (j *judge) checkDealt() {
 	missing := make(map[special]sum)
 	for s, list := range j.m.specials {
 		for _, x := range list {
-			if old, ok := missing[x]; !ok || slices.Compare(s[:], old[:]) < 0 {
+			if old, ok := missing[x]; j.m.lasting[x] && (!ok || slices.Compare(s[:], old[:]) < 0) {
 				missing[x] = s
 			}
 		}

@@ -100,6 +100,7 @@ type model struct {
 	variants []variant
 	variant  map[sum]uint32
 	specials map[sum][]special
+	lasting  map[special]bool // some serving was not within grace before a kill
 	unnamed  map[sum]uint32 // tenant
 	events   map[eventID]uint32
 	kills    []tick
@@ -110,7 +111,7 @@ type model struct {
 func newModel() *model {
 	return &model{
 		tenantOf: make(map[string]uint32), feedOf: make(map[feed]uint32), alertOf: make(map[alertKey]uint32), variant: make(map[sum]uint32),
-		specials: make(map[sum][]special), unnamed: make(map[sum]uint32), events: make(map[eventID]uint32),
+		specials: make(map[sum][]special), lasting: make(map[special]bool), unnamed: make(map[sum]uint32), events: make(map[eventID]uint32),
 		totals: Totals{Faults: make(map[string]int), from: noTick, to: noTick},
 	}
 }

@@ -230,4 +230,7 @@ func (j *judge) takeSpecial(x *truthLine, at tick) {
 	if !slices.Contains(m.specials[x.sum], s) {
 		m.specials[x.sum] = append(m.specials[x.sum], s)
 	}
+	if !m.killed(at, ticks(j.in.Grace)) {
+		m.lasting[s] = true
+	}
 }
