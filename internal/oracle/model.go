@@ -101,7 +101,7 @@ type model struct {
 	variant  map[sum]uint32
 	specials map[sum][]special
 	lasting  map[special]bool // some serving was not within grace before a kill
-	unnamed  map[sum]uint32 // tenant
+	unnamed  map[sum]uint32   // tenant
 	events   map[eventID]uint32
 	kills    []tick
 	ended    bool
