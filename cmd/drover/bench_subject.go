@@ -27,7 +27,7 @@ type job struct {
 	Config   string        `json:"config"`
 	Tenants  []string      `json:"tenants"`
 	Alerts   int           `json:"alerts"` // of all tenants; the work is done when all have arrived
-	Window   time.Duration `json:"window"` // measured after a minute, instead
+	Window   time.Duration `json:"window"` // measured after warmUp, instead
 	Interval string        `json:"interval"`
 	Profile  string        `json:"profile"`
 
@@ -111,7 +111,7 @@ func (a *app) measured(ctx context.Context, cfg *config.Config, tenants []drover
 		return n, whole, s.Sinks[0].Behind > 0
 	}
 	if j.Window > 0 {
-		if !pause(ctx, time.Minute) {
+		if !pause(ctx, warmUp(len(tenants))) {
 			return m, over(<-done)
 		}
 		first, _, _ := held()
@@ -151,6 +151,12 @@ func (a *app) measured(ctx context.Context, cfg *config.Config, tenants []drover
 	}
 	cancel()
 	return m, <-done
+}
+
+// warmUp is how long it takes until every tenant has been read once: its first
+// token comes at most fifty a second (entra), and its first read takes the feed.
+func warmUp(tenants int) time.Duration {
+	return max(time.Minute, time.Duration(tenants)*time.Second/50+30*time.Second)
 }
 
 // addTenants registers tenants, many at a time, so that they share commits.
@@ -257,7 +263,7 @@ func (a *app) barePoll(ctx context.Context, tenants []drover.Tenant, j job) (m m
 			}
 		}
 	})
-	pause(ctx, time.Minute)
+	pause(ctx, warmUp(len(tenants)))
 	first := rows.Load()
 	before, err := usageNow()
 	if err != nil {
