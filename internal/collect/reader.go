@@ -366,10 +366,10 @@ func (r *reader) nextDue() time.Time {
 // away when it is done.
 func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 	for range pages {
-		if run.held == nil && r.short() > 0 {
+		fetched := run.held == nil
+		if fetched && r.short() > 0 {
 			return nil
 		}
-		fetched := run.held == nil
 		page, err := run.next(ctx)
 		if fetched {
 			r.allowance.spend(max(page.Asked, 1))

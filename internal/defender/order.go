@@ -15,9 +15,9 @@ const orderHolds = time.Hour
 // Order is checked, not trusted: a page of one instant looks in order whatever
 // the order is, and so does one out of several sorted lists that are put one
 // behind the other. So the API is asked how much there is before the last row,
-// and if that is not what the page has, for all of it. A page that is not all is checked when it is the
-// pass's first, second, fourth and so on; one that seems to be all, once an
-// hour. What the check shows beside it is returned as well.
+// and if that is not what the page has, for all of it. A page that is not all is
+// checked when it is the pass's first, second, fourth and so on; one that seems
+// to be all, once an hour. What the check shows beside it is returned as well.
 func (p *graphPass) inOrder(ctx context.Context, out *drover.Page, page scanned, top int) (bool, error) {
 	last := p.at
 	for i := range page.rows {
