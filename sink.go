@@ -35,6 +35,9 @@ type Batch struct {
 	Lane    string
 	Ranges  []Range
 	Records []Record
+	// Lines are the bodies of Records in their order, each with a line feed
+	// behind it, for a sink that writes just that; nil where they do not lie so.
+	Lines []byte
 	// Mark is what the sink asked to be kept with its place when the batch
 	// before this one was settled (Settled.Mark), nil at the beginning.
 	Mark []byte

@@ -12,6 +12,7 @@ const (
 	longPause  = time.Minute // the longest after passing errors
 	firstProbe = time.Minute // of a denied feed
 	lastProbe  = time.Hour
+	trusted    = 4                // refusals in a row after which a peer that names a time is asked more rarely than it says
 	fullPause  = 10 * time.Second // the ledger's disk is full
 	skipAfter  = 5                // equal failures after which a place is left behind as a gap
 	skipTime   = 30 * time.Minute // or this long
@@ -33,7 +34,7 @@ func (c *Collector) pause(err error, n int) time.Duration {
 	switch drover.KindOf(err) {
 	case drover.Throttled:
 		if wait := drover.WaitOf(err); wait > 0 {
-			wait = max(wait, double(firstPause, longPause, n-1))
+			wait = max(wait, double(firstPause, longPause, max(n-trusted, 0)))
 			return wait + c.random(max(wait/10, grid))
 		}
 		p := double(firstPause, longPause, n-1)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"time"
 
 	"drover"
 	"drover/internal/format"
+	"drover/internal/freelist"
 	"drover/internal/ledger"
 )
 
@@ -21,11 +22,12 @@ type batch struct {
 	unclear    bool          // some of it may have arrived; a sink that can be asked is asked
 	unsettled  *drover.Taken // known outcome that the ledger could not store yet
 	buf        *[]byte       // holds the records' bodies
+	whole      int           // records whose bodies, as lines, are all of buf; what is left of fewer has no lines
 }
 
 // buffers hold the bodies of batches. They are shared by all lanes, so that
 // what an idle lane needed is not kept.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
+var buffers = freelist.List{Most: 4, Largest: 5 << 20}
 
 // held is what names a batch between two tries.
 type held struct {
@@ -39,7 +41,7 @@ type held struct {
 func (b *batch) free() {
 	if b.buf != nil {
 		buffers.Put(b.buf)
-		b.buf = nil
+		b.buf, b.whole = nil, 0
 	}
 }
 
@@ -60,7 +62,16 @@ func (b *batch) drover(l *lane) drover.Batch {
 	for i := range b.items {
 		recs[i] = b.items[i].rec
 	}
-	return drover.Batch{Lane: l.name, Ranges: b.ranges(), Records: recs, Mark: l.mark}
+	out := drover.Batch{Lane: l.name, Ranges: b.ranges(), Records: recs, Mark: l.mark}
+	if len(recs) == b.whole && b.buf != nil {
+		out.Lines = *b.buf
+	}
+	return out
+}
+
+// attempt names the batch for the ledger.
+func (b *batch) attempt(l *lane) *ledger.Attempt {
+	return &ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.ranges(), Generation: b.generation, At: drover.InstantOf(time.Now())}
 }
 
 // ranges lists the sequence numbers of the batch, sent or not.
@@ -141,8 +152,9 @@ func (it *item) aside(s drover.SinkID, reason, detail string) ledger.Aside {
 }
 
 // compose puts the next batch of a lane together, nil if there is nothing.
-// Feeds take turns, so that a full one does not keep the others waiting.
-func (l *lane) compose(ctx context.Context) (*batch, error) {
+// Feeds take turns, so that a full one does not keep the others waiting. While
+// a batch is under way (ahead), no feed leaves the lane.
+func (l *lane) compose(ctx context.Context, ahead bool) (*batch, error) {
 	s := l.s
 	if err := l.loadMark(ctx); err != nil {
 		return nil, err
@@ -161,16 +173,22 @@ func (l *lane) compose(ctx context.Context) (*batch, error) {
 			l.again(queue[i:])
 			break
 		}
+		if ahead && l.leaves(x) {
+			l.again(queue[i : i+1])
+			continue
+		}
 		more, err := l.read(ctx, b, &e, x, s.MaxRecords-len(b.items)-len(b.passed), s.MaxBytes-e.size())
 		if err != nil {
-			l.again(queue[i:])
+			e.fill(b)
+			b.free()
+			l.again(queue)
 			return nil, fmt.Errorf("read feed %s: %w", x.Feed, err)
 		}
 		if more {
 			l.again(queue[i : i+1])
 		}
 	}
-	b.buf = e.fill(b.items)
+	e.fill(b)
 	if len(b.items)+len(b.passed) == 0 {
 		b.free()
 		return nil, nil
@@ -187,6 +205,13 @@ func (l *lane) again(feeds []*feed) {
 	}
 }
 
+// leaves reports whether a feed belongs to another lane by now.
+func (l *lane) leaves(x *feed) bool {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return x.want != l.name
+}
+
 // read adds what lies behind a feed's place, and reports whether there may be
 // more.
 func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, size int) (more bool, err error) {
@@ -200,22 +225,17 @@ func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, si
 	if gone {
 		return false, nil
 	}
-	revs, err := l.s.d.opt.Store.After(ctx, x.Feed, place.Seq, rows, size)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return false, nil // the tenant was removed meanwhile
-	}
-	if err != nil {
-		return false, err
-	}
 	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
-	for i := range revs {
-		rev := &revs[i]
-		if _, done := slices.BinarySearch(place.Beyond, rev.Seq); done {
-			continue
+	err = l.s.d.opt.Store.Walk(ctx, x.Feed, place.Seq, rows, size, func(rev *drover.Revision) {
+		more = true
+		if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done {
+			l.add(b, e, tenant, rev, routed)
 		}
-		l.add(b, e, tenant, rev, routed)
+	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return more, nil // the tenant was removed meanwhile
 	}
-	return len(revs) > 0, nil
+	return more, err
 }
 
 // add encodes a revision into the batch, or notes why it is not sent.
@@ -274,7 +294,7 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 			return nil, err
 		}
 	}
-	b.buf = e.fill(b.items)
+	e.fill(b)
 	return b, nil
 }
 
@@ -282,26 +302,22 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range, place ledger.Place, tenant drover.Tenant) error {
 	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
 	for seq := max(r.First, place.Seq+1); seq <= r.Last; {
-		revs, err := l.s.d.opt.Store.After(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes)
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil // the tenant was removed meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		if len(revs) == 0 {
-			return nil
-		}
-		for i := range revs {
-			rev := &revs[i]
-			if rev.Seq > r.Last {
-				return nil
-			}
-			if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done {
+		last := uint64(0)
+		err := l.s.d.opt.Store.Walk(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes, func(rev *drover.Revision) {
+			last = rev.Seq
+			if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done && rev.Seq <= r.Last {
 				l.add(b, e, tenant, rev, routed)
 			}
+		})
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return nil // the tenant was removed meanwhile
+		case err != nil:
+			return err
+		case last == 0 || last >= r.Last:
+			return nil
 		}
-		seq = revs[len(revs)-1].Seq + 1
+		seq = last + 1
 	}
 	return nil
 }
@@ -316,14 +332,14 @@ type encoder struct {
 }
 
 func (s *dest) encoder() encoder {
-	pooled := buffers.Get().(*[]byte)
+	pooled := buffers.Get(0)
 	return encoder{s: s, incarnation: s.d.opt.Store.Identity().Incarnation, buf: (*pooled)[:0], pooled: pooled}
 }
 
 func (e *encoder) size() int { return len(e.buf) }
 
-// encode appends a record. A format that fails, or panics, on a revision costs
-// that revision only.
+// encode appends a record and a line feed. A format that fails, or panics, on a
+// revision costs that revision only.
 func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
 	start := len(e.buf)
 	defer func() {
@@ -336,21 +352,40 @@ func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
 		}
 		e.ends = append(e.ends, len(e.buf))
 	}()
-	buf, err := e.s.Format.Encode(e.buf, rev, format.Context{Tenant: t, Incarnation: e.incarnation})
+	buf, err := e.s.Format.Encode(e.room(len(rev.Raw)), rev, format.Context{Tenant: t, Incarnation: e.incarnation})
 	if err == nil {
-		e.buf = buf
+		e.buf = append(buf, '\n')
 	}
 	return err
 }
 
-// fill hands the encoded bodies to the items, now that the buffer does not
-// move any more, and returns the buffer to free after them.
-func (e *encoder) fill(items []item) *[]byte {
+// perRecord is about what a format writes beside the row.
+const perRecord = 1 << 10
+
+// room returns the buffer with room for a row of n bytes. It grows at once to
+// what a batch may take, if the batch has become half as large: copied again
+// and again, a large one would cost more than all else.
+func (e *encoder) room(n int) []byte {
+	need := len(e.buf) + n + perRecord
+	if need <= cap(e.buf) {
+		return e.buf
+	}
+	size := max(2*cap(e.buf), need, 64<<10)
+	if full := e.s.MaxBytes + e.s.MaxBytes/8; 2*size > full {
+		size = max(full, need)
+	}
+	return append(make([]byte, 0, size), e.buf...)
+}
+
+// fill hands the encoded bodies to the batch's items, now that the buffer does
+// not move any more.
+func (e *encoder) fill(b *batch) {
 	start := 0
-	for i := range items {
-		items[i].rec.Body = e.buf[start:e.ends[i]:e.ends[i]]
+	for i := range b.items {
+		end := e.ends[i] - 1 // without the line feed
+		b.items[i].rec.Body = e.buf[start:end:end]
 		start = e.ends[i]
 	}
 	*e.pooled = e.buf
-	return e.pooled
+	b.buf, b.whole = e.pooled, len(b.items)
 }

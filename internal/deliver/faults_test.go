@@ -114,7 +114,7 @@ func (s *siem) arrived(n int) int {
 }
 
 func TestLanesThatWaitForADeadSinkHoldNoBodies(t *testing.T) {
-	const tenants, rows, size = 20, 5, 100_000
+	const tenants, rows, size = 50, 5, 100_000
 	story(t, tenants, func(w *world) {
 		s := newSIEM()
 		s.lane = perTenant

@@ -24,7 +24,8 @@ type lane struct {
 
 	// Of the goroutine that has the lane.
 	current   *batch
-	held      *held // the batch under way, between two tries
+	ahead     *batch // claimed in the step that settled the one before it; it is sent next
+	held      *held  // the batch under way, between two tries
 	mark      []byte
 	marked    bool // mark has been read from the ledger
 	fails     int
@@ -63,7 +64,7 @@ func (l *lane) run(ctx context.Context) error {
 			return l.failed(err)
 		}
 		l.current.free()
-		l.current = nil
+		l.current, l.ahead = l.ahead, nil
 		if l.fails > 0 || l.parked {
 			l.fails = 0
 			if l.parked {
@@ -73,6 +74,9 @@ func (l *lane) run(ctx context.Context) error {
 			}
 		}
 		if l.s.crowded() {
+			if l.current != nil {
+				l.hold()
+			}
 			return nil // others wait; this lane's turn comes again
 		}
 	}
@@ -83,7 +87,7 @@ func (l *lane) run(ctx context.Context) error {
 // there is nothing.
 func (l *lane) next(ctx context.Context) (*batch, error) {
 	if l.held == nil {
-		return l.compose(ctx)
+		return l.compose(ctx, false)
 	}
 	b, err := l.rebuild(ctx, l.held)
 	if err != nil {
@@ -145,7 +149,7 @@ func (l *lane) failed(err error) error {
 func (l *lane) send(ctx context.Context, b *batch) error {
 	asker, keyed := l.s.Sink.(drover.Asker)
 	if b.unsettled != nil {
-		if err := l.settle(ctx, b, *b.unsettled); err != nil {
+		if err := l.settle(ctx, b, *b.unsettled, false); err != nil {
 			return err
 		}
 	}
@@ -160,7 +164,7 @@ func (l *lane) send(ctx context.Context, b *batch) error {
 			return fmt.Errorf("ask what was taken: %w", err)
 		}
 		b.unclear = false
-		if err := l.settle(ctx, b, taken); err != nil {
+		if err := l.settle(ctx, b, taken, false); err != nil {
 			return err
 		}
 	}
@@ -168,7 +172,7 @@ func (l *lane) send(ctx context.Context, b *batch) error {
 		if len(b.passed) == 0 && !b.claimed {
 			return nil
 		}
-		return l.settle(ctx, b, drover.Taken{})
+		return l.settle(ctx, b, drover.Taken{}, false)
 	}
 	taken, sendErr := l.s.Sink.Deliver(ctx, b.drover(l))
 	if sendErr != nil {
@@ -182,7 +186,7 @@ func (l *lane) send(ctx context.Context, b *batch) error {
 	}
 	// What the sink has said is settled even when we are asked to stop.
 	if taken.N > 0 || len(taken.Also) > 0 || len(b.passed) > 0 {
-		if err := l.settle(context.WithoutCancel(ctx), b, taken); err != nil {
+		if err := l.settle(context.WithoutCancel(ctx), b, taken, sendErr == nil && ctx.Err() == nil); err != nil {
 			return err
 		}
 	}
@@ -191,7 +195,7 @@ func (l *lane) send(ctx context.Context, b *batch) error {
 
 // claim stores the batch before it is sent.
 func (l *lane) claim(ctx context.Context, b *batch) error {
-	err := l.s.d.opt.Store.Claim(ctx, ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.ranges(), Generation: b.generation, At: drover.InstantOf(time.Now())})
+	err := l.s.d.opt.Store.Claim(ctx, *b.attempt(l))
 	if errors.Is(err, ledger.ErrConflict) {
 		return &drover.Error{Op: "claim a batch for sink " + string(l.s.ID), Kind: drover.Broken, Err: err}
 	}
@@ -203,15 +207,12 @@ func (l *lane) claim(ctx context.Context, b *batch) error {
 
 // settle stores what became of the batch and takes what is done out of it. If
 // the ledger cannot store it now, the outcome is kept and stored before
-// anything else is sent.
-func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
+// anything else is sent. With goOn the next batch may be claimed in the same
+// step.
+func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken, goOn bool) error {
 	rest, order := b.split(l, taken)
 	order.Close = len(rest) == 0
-	if err := l.s.d.opt.Store.Settle(ctx, order); err != nil {
-		b.unsettled = &taken
-		return fmt.Errorf("settle: %w", err)
-	}
-	b.unsettled = nil
+	// Whatever becomes of the settle, nothing that is done is read again.
 	l.s.mu.Lock()
 	for _, r := range order.Done {
 		if x := l.s.feeds[r.Feed]; x != nil {
@@ -219,6 +220,16 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
 		}
 	}
 	l.s.mu.Unlock()
+	var ahead *batch
+	if goOn && order.Close && b.claimed && !l.s.crowded() {
+		ahead = l.lookAhead(ctx, &order)
+	}
+	if err := l.s.d.opt.Store.Settle(ctx, order); err != nil {
+		l.drop(ahead)
+		b.unsettled = &taken
+		return fmt.Errorf("settle: %w", err)
+	}
+	b.unsettled, l.ahead = nil, ahead
 	if taken.Mark != nil {
 		l.mark, l.marked = taken.Mark, true
 	}
@@ -235,6 +246,40 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken) error {
 	say("refused", len(order.Aside))
 	say("unrouted", order.Unrouted)
 	return nil
+}
+
+// lookAhead composes the next batch of a sink that can be asked, so that it is
+// claimed with the commit that settles the one before it. Where that fails, it
+// is composed in its own time.
+func (l *lane) lookAhead(ctx context.Context, order *ledger.Settle) *batch {
+	ahead, err := l.compose(ctx, true)
+	switch {
+	case err != nil || ahead == nil:
+		return nil
+	case len(ahead.items) == 0:
+		l.drop(ahead)
+		return nil
+	}
+	ahead.claimed = true
+	order.Next = ahead.attempt(l)
+	return ahead
+}
+
+// drop gives up a batch that was not claimed: its feeds are read again.
+func (l *lane) drop(b *batch) {
+	if b == nil {
+		return
+	}
+	var feeds []*feed
+	l.s.mu.Lock()
+	for _, r := range b.ranges() {
+		if x := l.s.feeds[r.Feed]; x != nil {
+			feeds = append(feeds, x)
+		}
+	}
+	l.s.mu.Unlock()
+	l.again(feeds)
+	b.free()
 }
 
 // advance moves a place over r, as the ledger does.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"drover/internal/freelist"
 )
 
 // nopCloser is a body in memory.
@@ -67,7 +69,7 @@ const (
 )
 
 var (
-	buffers freelist
+	buffers = freelist.List{Most: 3, Largest: 4 << 20} // 12 MiB at the very most
 	readers = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	inputs  = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
 )
@@ -75,11 +77,11 @@ var (
 // readBody reads and decodes the body whole into a buffer of the pool.
 func readBody(res *http.Response, in io.Reader, limit int64) (body []byte, buf *[]byte, err error) {
 	expect := max(res.ContentLength, 0)
-	buf = buffers.get(expect)
+	buf = buffers.Get(expect)
 	defer func() {
 		if err != nil {
 			*buf = (*buf)[:0]
-			buffers.put(buf)
+			buffers.Put(buf)
 			body, buf = nil, nil
 		}
 	}()

@@ -42,13 +42,8 @@ type Response struct {
 // part of it may be used afterwards. Not calling it costs memory only.
 func (r *Response) Release() {
 	if r.buf != nil {
-		if scribble {
-			for i := range r.Body {
-				r.Body[i] = '!'
-			}
-		}
-		*r.buf = r.Body[:0]
-		buffers.put(r.buf)
+		*r.buf = r.Body
+		buffers.Put(r.buf)
 	}
 	r.Body, r.buf = nil, nil
 }

@@ -253,6 +253,9 @@ type Delivering interface {
 	// order, until about maxBytes of bodies or maxRows; at least one if there
 	// is one. The bodies are valid for as long as the caller keeps them.
 	After(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int) ([]drover.Revision, error)
+	// Walk is After without a copy: visit sees each revision in turn and keeps
+	// nothing of its body. After an error some may have been visited.
+	Walk(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int, visit func(*drover.Revision)) error
 	// Heads returns the last sequence number of every feed, and Changed a
 	// channel that gets a value (or is full) after commits with new
 	// revisions: a hint, not a promise.
@@ -315,6 +318,10 @@ type Settle struct {
 	Mark  []byte // nil leaves the stored one
 	// Close closes the lane's attempt; without it the rest stays claimed.
 	Close bool
+	// Next is the lane's next attempt, stored in the same transaction as its
+	// Claim would be: one commit a batch instead of two. Only with Close, else
+	// Broken; Sink and Lane are those of the Settle.
+	Next *Attempt
 }
 
 // Bookkeeping is what operators, audits and the retention need.

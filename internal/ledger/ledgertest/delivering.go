@@ -103,6 +103,55 @@ func attempts(r *rig) {
 	}
 }
 
+// nextAttempt: a batch is settled and the next one claimed in one step, or
+// neither.
+func nextAttempt(r *rig) {
+	f := r.add(idA, "contoso")
+	r.must(r.Sinks(r.ctx(), []ledger.SinkPlace{{Sink: "s", FromAll: true}}))
+	r.commit(f, r.take(f).Epoch, Revisions(1, 20))
+	run := func(first, last uint64) []drover.Range { return []drover.Range{{Feed: f, First: first, Last: last}} }
+	r.must(r.Claim(r.ctx(), ledger.Attempt{Sink: "s", Lane: "l", Ranges: run(1, 5), At: drover.InstantOf(now)}))
+	order := ledger.Settle{Sink: "s", Lane: "l", Done: run(1, 5), Taken: 5, Next: &ledger.Attempt{Ranges: run(6, 9), Generation: 7, At: drover.InstantOf(now)}}
+	if err := r.Settle(r.ctx(), order); drover.KindOf(err) != drover.Broken {
+		r.Errorf("two attempts of a lane: %v", err)
+	}
+	order.Close = true
+	wrong := order
+	wrong.Done = run(1, 50)
+	if err := r.Settle(r.ctx(), wrong); drover.KindOf(err) != drover.Broken {
+		r.Errorf("settled what is not there: %v", err)
+	}
+	open := func() drover.Range {
+		r.Helper()
+		list, err := r.Attempts(r.ctx(), "s")
+		r.must(err)
+		if len(list) != 1 || list[0].Lane != "l" || len(list[0].Ranges) != 1 {
+			r.Fatalf("open attempts: %+v", list)
+		}
+		return list[0].Ranges[0]
+	}
+	if got := open(); got != run(1, 5)[0] {
+		r.Errorf("after a settle that failed %+v is open", got)
+	}
+	r.must(r.Settle(r.ctx(), order))
+	r.must(r.Settle(r.ctx(), order)) // its answer was lost, and it comes again
+	r.reopen()
+	if got := open(); got != run(6, 9)[0] {
+		r.Errorf("the next attempt is %+v", got)
+	}
+	if p, err := r.Place(r.ctx(), "s", f); err != nil || p.Seq != 5 {
+		r.Errorf("place %+v, %v", p, err)
+	}
+	if err := r.Claim(r.ctx(), ledger.Attempt{Sink: "s", Lane: "l", Ranges: run(6, 9)}); !errors.Is(err, ledger.ErrConflict) {
+		r.Errorf("claimed beside the next attempt: %v", err)
+	}
+	r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "s", Lane: "l", Done: run(6, 9), Taken: 4, Close: true}))
+	if list, err := r.Attempts(r.ctx(), "s"); err != nil || len(list) != 0 {
+		r.Errorf("open attempts: %+v, %v", list, err)
+	}
+	r.sound()
+}
+
 func asides(r *rig) {
 	f := r.add(idA, "contoso")
 	e := r.take(f).Epoch

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/klauspost/compress/s2"
 
 	"drover"
+	"drover/internal/freelist"
 	"drover/internal/vault"
 )
 
@@ -30,17 +30,14 @@ type block struct {
 	opened                 *opened
 }
 
-// packs hold the compressed block while it is sealed.
-var packs = sync.Pool{New: func() any { b := make([]byte, 0, 512<<10); return &b }}
-
-// maxPack is the largest buffer that is kept for the next block.
-const maxPack = 4 * blockBytes
+// packs hold a compressed block while it is sealed or opened.
+var packs = freelist.List{Most: 3, Largest: 2 * blockBytes}
 
 // seal makes blocks of revs, which have their sequence numbers. The bodies are
 // copied; the caller's bytes are not kept.
 func seal(k *vault.DataKey, f drover.Feed, incarnation string, revs []drover.Revision) []block {
 	blocks := make([]block, 0, (len(revs)+blockRows-1)/blockRows)
-	pack := packs.Get().(*[]byte)
+	pack := packs.Get(0)
 	for len(revs) > 0 {
 		n, size := 0, 0
 		for n < len(revs) && n < blockRows && (n == 0 || size+sizeOf(&revs[n]) <= blockBytes) {
@@ -48,7 +45,11 @@ func seal(k *vault.DataKey, f drover.Feed, incarnation string, revs []drover.Rev
 			n++
 		}
 		b := block{first: revs[0].Seq, last: revs[n-1].Seq, minChanged: revs[0].Changed, maxChanged: revs[0].Changed}
-		plain := make([]byte, 0, size)
+		mem := plains.Get(int64(size))
+		if cap(*mem) < size {
+			*mem = make([]byte, 0, size)
+		}
+		plain := (*mem)[:0]
 		kept := append([]drover.Revision(nil), revs[:n]...)
 		for i := range kept {
 			r := &kept[i]
@@ -56,18 +57,17 @@ func seal(k *vault.DataKey, f drover.Feed, incarnation string, revs []drover.Rev
 			r.Raw = plain[len(plain)-len(r.Raw) : len(plain) : len(plain)]
 			b.minChanged, b.maxChanged = min(b.minChanged, r.Changed), max(b.maxChanged, r.Changed)
 		}
+		*mem = plain
 		if need := s2.MaxEncodedLen(len(plain)); cap(*pack) < need {
 			*pack = make([]byte, 0, need)
 		}
 		*pack = s2.Encode((*pack)[:cap(*pack)], plain)
 		b.body = k.Seal(make([]byte, 0, len(*pack)+vault.Overhead), *pack, blockAAD(f, b.first, b.last, incarnation))
-		b.opened = newOpened(f, kept, cap(plain))
+		b.opened = newOpened(f, kept, mem)
 		blocks = append(blocks, b)
 		revs = revs[n:]
 	}
-	if cap(*pack) <= maxPack {
-		packs.Put(pack)
-	}
+	packs.Put(pack)
 	return blocks
 }
 
@@ -87,7 +87,7 @@ func blockAAD(f drover.Feed, first, last uint64, incarnation string) []byte {
 
 var errBlock = errors.New("a block is damaged")
 
-// unseal opens a stored block.
+// unseal opens a stored block. The caller releases it.
 func unseal(k *vault.DataKey, f drover.Feed, incarnation string, b *stored) (*opened, error) {
 	wrong := func(why error) error {
 		return broken("read a block", fmt.Errorf("%w: revisions %d to %d of feed %s: %w", errBlock, b.first, b.last, f, why))
@@ -98,15 +98,23 @@ func unseal(k *vault.DataKey, f drover.Feed, incarnation string, b *stored) (*op
 	if b.last < b.first || b.last-b.first >= blockRows {
 		return nil, wrong(errors.New("its numbers make no sense"))
 	}
-	pack, err := k.Open(nil, b.body, blockAAD(f, b.first, b.last, incarnation))
+	pack := packs.Get(int64(len(b.body)))
+	defer packs.Put(pack)
+	var err error
+	if *pack, err = k.Open((*pack)[:0], b.body, blockAAD(f, b.first, b.last, incarnation)); err != nil {
+		return nil, wrong(err)
+	}
+	size, err := s2.DecodedLen(*pack)
 	if err != nil {
 		return nil, wrong(err)
 	}
-	plain, err := s2.Decode(nil, pack)
+	plain := plains.Get(int64(size))
+	decoded, err := s2.Decode((*plain)[:cap(*plain)], *pack)
 	if err != nil {
 		return nil, wrong(err)
 	}
-	r := reader{b: plain}
+	*plain = decoded
+	r := reader{b: decoded}
 	revs := make([]drover.Revision, b.last-b.first+1)
 	for i := range revs {
 		revs[i] = r.revision()
@@ -115,7 +123,7 @@ func unseal(k *vault.DataKey, f drover.Feed, incarnation string, b *stored) (*op
 	if r.bad || len(r.b) > 0 {
 		return nil, wrong(errors.New("its rows cannot be told apart"))
 	}
-	return newOpened(f, revs, cap(plain)), nil
+	return newOpened(f, revs, plain), nil
 }
 
 // appendRevision writes a revision's fields; Feed and Seq are the block's.

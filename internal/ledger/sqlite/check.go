@@ -200,7 +200,11 @@ func (s *Store) eachBlock(ctx context.Context, and string, each func(*opened, er
 				o, err = unseal(k, f, s.names[b.incarnation], &b)
 			}
 		}
-		if err := each(o, err); err != nil {
+		err = each(o, err)
+		if o != nil {
+			o.release()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -79,6 +79,11 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	if len(c.Revisions)+len(c.Aside) > 0 {
 		do = s.w.grow
 	}
+	defer func() {
+		for i := range blocks {
+			blocks[i].opened.release()
+		}
+	}()
 	err = do(size, func(tx *tx) error { return s.store(tx, x, &c, blocks, asides, &out) })
 	if err != nil {
 		return ledger.Committed{}, fmt.Errorf("feed %s: %w", c.Feed, err)

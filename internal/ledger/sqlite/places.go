@@ -144,21 +144,32 @@ type wireRange struct {
 
 // Claim stores an attempt before it is sent.
 func (s *Store) Claim(ctx context.Context, a ledger.Attempt) error {
-	ranges := make([]wireRange, len(a.Ranges))
-	for i, r := range a.Ranges {
+	text, err := packRanges(a.Ranges)
+	if err != nil {
+		return err
+	}
+	return s.w.do(len(text), func(tx *tx) error { return claim(tx, &a, text) })
+}
+
+func packRanges(list []drover.Range) (string, error) {
+	ranges := make([]wireRange, len(list))
+	for i, r := range list {
 		ranges[i] = wireRange{r.Feed.Tenant, r.Feed.Source, r.First, r.Last}
 	}
 	text, err := json.Marshal(ranges)
 	if err != nil {
-		return fmt.Errorf("store an attempt: %w", err)
+		return "", fmt.Errorf("store an attempt: %w", err)
 	}
-	return s.w.do(len(text), func(tx *tx) error {
-		if tx.exec(`INSERT INTO attempts (sink, lane, ranges, generation, at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING`,
-			string(a.Sink), a.Lane, string(text), int64(a.Generation), int64(a.At)) == 0 && tx.err == nil {
-			return fmt.Errorf("sink %s, lane %s: %w", a.Sink, a.Lane, ledger.ErrConflict)
-		}
-		return tx.err
-	})
+	return string(text), nil
+}
+
+// claim is the writer's part of Claim.
+func claim(tx *tx, a *ledger.Attempt, ranges string) error {
+	if tx.exec(`INSERT INTO attempts (sink, lane, ranges, generation, at) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		string(a.Sink), a.Lane, ranges, int64(a.Generation), int64(a.At)) == 0 && tx.err == nil {
+		return fmt.Errorf("sink %s, lane %s: %w", a.Sink, a.Lane, ledger.ErrConflict)
+	}
+	return tx.err
 }
 
 // Attempts returns the open attempts of a sink.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -84,36 +85,65 @@ func (s *Store) Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Rev
 
 // After reads revisions behind seq; see ledger.Delivering.
 func (s *Store) After(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int) (out []drover.Revision, err error) {
+	err = s.Walk(ctx, f, seq, maxRows, maxBytes, func(r *drover.Revision) {
+		kept := *r
+		kept.Raw = bytes.Clone(r.Raw)
+		out = append(out, kept)
+	})
+	return out, err
+}
+
+// Walk reads revisions behind seq one by one; see ledger.Delivering.
+func (s *Store) Walk(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int, visit func(*drover.Revision)) error {
 	if err := s.usable(); err != nil {
-		return nil, err
+		return err
 	}
-	for next := seq + 1; ; {
-		b, err := s.blockOf(ctx, f, next)
+	for w := (walk{next: seq + 1, rows: max(maxRows, 1), bytes: maxBytes}); !w.over; {
+		b, err := s.blockOf(ctx, f, w.next)
 		if errors.Is(err, errNoBlock) {
-			return out, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if len(out) > 0 && b.first() != next {
-			return out, nil // bodies in between have been pruned; the next call begins behind them
-		}
-		for _, r := range b.revs[max(next, b.first())-b.first():] {
-			if len(out) > 0 && (len(out) >= maxRows || len(r.Raw) > maxBytes) {
-				return out, nil
-			}
-			out = append(out, r)
-			maxBytes -= len(r.Raw)
-		}
-		next = b.last() + 1
+		w.block(b, visit)
+		b.release()
 	}
+	return nil
+}
+
+// walk is how far a Walk has come.
+type walk struct {
+	next        uint64
+	rows, bytes int // that may still come
+	any, over   bool
+}
+
+// block visits what of a block belongs to the walk.
+func (w *walk) block(b *opened, visit func(*drover.Revision)) {
+	if w.any && b.first() != w.next {
+		w.over = true // bodies in between have been pruned; the next walk begins behind them
+		return
+	}
+	revs := b.revs[max(w.next, b.first())-b.first():]
+	for i := range revs {
+		if w.any && (w.rows == 0 || len(revs[i].Raw) > w.bytes) {
+			w.over = true
+			return
+		}
+		visit(&revs[i])
+		w.any = true
+		w.rows--
+		w.bytes -= len(revs[i].Raw)
+	}
+	w.next = b.last() + 1
 }
 
 // errNoBlock: no body at or behind a sequence number.
 var errNoBlock = errors.New("no body is stored there")
 
 // blockOf returns the block that holds seq, or the first behind it, and keeps
-// it for others who ask.
+// it for others who ask. The caller releases it.
 func (s *Store) blockOf(ctx context.Context, f drover.Feed, seq uint64) (*opened, error) {
 	open, sealed := s.recent.find(f, seq)
 	if open != nil {

@@ -5,8 +5,10 @@ import (
 	"container/list"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"drover"
+	"drover/internal/freelist"
 )
 
 // recent keeps blocks that were just committed or read, so that a sink that
@@ -35,18 +37,33 @@ type held struct {
 }
 
 // opened is an open block. Nothing in it changes any more. The bodies lie in one
-// piece of memory that belongs to the block alone, so size is all it takes.
+// piece of memory that is used again for another block once nobody holds this
+// one, so size is all it takes. It is held by who makes it.
 type opened struct {
-	feed drover.Feed
-	revs []drover.Revision
-	size int64
+	feed    drover.Feed
+	revs    []drover.Revision
+	size    int64
+	plain   *[]byte
+	holders atomic.Int32
 }
 
 // perRevision is about what a revision takes in memory beside its body.
 const perRevision = 512
 
-func newOpened(f drover.Feed, revs []drover.Revision, plain int) *opened {
-	return &opened{feed: f, revs: revs, size: int64(plain) + perRevision*int64(len(revs))}
+// plains is memory for open blocks.
+var plains = freelist.List{Most: 8, Largest: 2 * blockBytes}
+
+func newOpened(f drover.Feed, revs []drover.Revision, plain *[]byte) *opened {
+	b := &opened{feed: f, revs: revs, size: int64(cap(*plain)) + perRevision*int64(len(revs)), plain: plain}
+	b.holders.Store(1)
+	return b
+}
+
+// release ends one hold. The last one gives the memory back.
+func (b *opened) release() {
+	if b.holders.Add(-1) == 0 {
+		plains.Put(b.plain)
+	}
 }
 
 func (b *opened) first() uint64 { return b.revs[0].Seq }
@@ -54,7 +71,7 @@ func (b *opened) last() uint64  { return b.revs[len(b.revs)-1].Seq }
 
 func byFirst(h *held, seq uint64) int { return cmp.Compare(h.first, seq) }
 
-// add keeps a block.
+// add keeps a block, and holds it while it is open.
 func (r *recent) add(o *opened, sealed *stored) {
 	if int64(len(sealed.body)) > r.sealed.limit {
 		return
@@ -73,6 +90,7 @@ func (r *recent) add(o *opened, sealed *stored) {
 	}
 	if h := r.feeds[o.feed][i]; h.opened == nil && o.size <= r.open.limit {
 		h.opened = o
+		o.holders.Add(1)
 		h.inOpen = r.open.used.PushFront(h)
 		r.open.size += o.size
 	}
@@ -91,6 +109,7 @@ func (r *recent) shut(h *held) {
 	}
 	r.open.used.Remove(h.inOpen)
 	r.open.size -= h.opened.size
+	h.opened.release()
 	h.opened, h.inOpen = nil, nil
 }
 
@@ -109,8 +128,8 @@ func (r *recent) drop(h *held) {
 	r.sealed.size -= int64(len(h.body))
 }
 
-// find returns the kept block that holds seq, open or as it was sealed, or
-// neither.
+// find returns the kept block that holds seq, or nothing: as it was sealed, and
+// open if it still is. The caller releases it.
 func (r *recent) find(f drover.Feed, seq uint64) (*opened, *stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,6 +145,7 @@ func (r *recent) find(f drover.Feed, seq uint64) (*opened, *stored) {
 	r.sealed.used.MoveToFront(h.inSeal)
 	if h.opened != nil {
 		r.open.used.MoveToFront(h.inOpen)
+		h.opened.holders.Add(1)
 	}
 	return h.opened, h.stored
 }

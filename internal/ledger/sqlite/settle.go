@@ -88,7 +88,20 @@ func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
 		}
 		asides = append(asides, sealed)
 	}
-	return s.w.do(512+256*len(o.Done)+4096*len(asides), func(tx *tx) error {
+	var next ledger.Attempt
+	var nextRanges string
+	if o.Next != nil {
+		if !o.Close {
+			return broken("settle", fmt.Errorf("sink %s: a next attempt beside one that stays open", o.Sink))
+		}
+		next = *o.Next
+		next.Sink, next.Lane = o.Sink, o.Lane
+		var err error
+		if nextRanges, err = packRanges(next.Ranges); err != nil {
+			return err
+		}
+	}
+	return s.w.do(512+256*len(o.Done)+4096*len(asides)+len(nextRanges), func(tx *tx) error {
 		left := outcome{unrouted: uint64(max(0, o.Unrouted)), discarded: uint64(max(0, o.Discarded)), exact: len(o.Passed) > 0}
 		for _, x := range order {
 			if err := s.settleFeed(tx, &o, x, asides, &left); err != nil {
@@ -100,6 +113,9 @@ func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
 		}
 		if o.Close {
 			tx.exec(`DELETE FROM attempts WHERE sink = ? AND lane = ?`, string(o.Sink), o.Lane)
+		}
+		if o.Next != nil {
+			return claim(tx, &next, nextRanges)
 		}
 		return tx.err
 	})

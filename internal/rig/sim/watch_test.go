@@ -104,11 +104,11 @@ func (w *watched) Flush(ctx context.Context, whole map[drover.Feed]drover.Instan
 	return w.Store.Flush(ctx, whole)
 }
 
-func (w *watched) After(ctx context.Context, f drover.Feed, seq uint64, rows, size int) ([]drover.Revision, error) {
-	if err := w.may("after"); err != nil {
-		return nil, err
+func (w *watched) Walk(ctx context.Context, f drover.Feed, seq uint64, rows, size int, visit func(*drover.Revision)) error {
+	if err := w.may("walk"); err != nil {
+		return err
 	}
-	return w.Store.After(ctx, f, seq, rows, size)
+	return w.Store.Walk(ctx, f, seq, rows, size, visit)
 }
 
 func (w *watched) Claim(ctx context.Context, a ledger.Attempt) error {

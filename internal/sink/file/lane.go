@@ -73,7 +73,7 @@ func (s *Sink) work(ctx context.Context, b drover.Batch, write bool) (drover.Tak
 		if !write {
 			continue
 		}
-		err = f.append(b.Records, g.index, has)
+		err = f.append(&b, g.index, has)
 		if f.ok {
 			m.Files[g.name] = f.state
 		}

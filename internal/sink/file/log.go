@@ -6,8 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
-	"sync"
 	"time"
 
 	"drover"
@@ -67,7 +65,8 @@ func (l *log) recall(recs []drover.Record, index []int, has []bool) error {
 
 // append writes the records that has does not list, with one write, and
 // fsyncs them.
-func (l *log) append(recs []drover.Record, index []int, has []bool) error {
+func (l *log) append(b *drover.Batch, index []int, has []bool) error {
+	recs := b.Records
 	var todo []int
 	for _, i := range index {
 		if !has[i] {
@@ -85,10 +84,10 @@ func (l *log) append(recs []drover.Record, index []int, has []bool) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // what counts was fsynced before
-	pooled := buffers.Get().(*[]byte)
-	defer buffers.Put(pooled)
-	buf, ends := lines((*pooled)[:0], recs, todo)
-	*pooled = buf
+	buf, ends := b.Lines, lineEnds(recs, todo)
+	if len(todo) < len(recs) || len(buf) != ends[len(ends)-1] {
+		buf = lines(recs, todo, ends[len(ends)-1])
+	}
 	fault.At(fault.FileBeforeWrite)
 	n, err := f.WriteAt(buf, l.state.Size)
 	if err != nil {
@@ -107,22 +106,23 @@ func (l *log) append(recs []drover.Record, index []int, has []bool) error {
 	return nil
 }
 
-// buffers hold the lines of a batch. All logs share them, so that what an idle
-// one needed is not kept.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// lines joins records to lines in buf; ends are the offsets behind each.
-func lines(buf []byte, recs []drover.Record, todo []int) (_ []byte, ends []int) {
-	size := 0
-	for _, i := range todo {
-		size += len(recs[i].Body) + 1
-	}
-	buf, ends = slices.Grow(buf, size), make([]int, len(todo))
+// lineEnds are the offsets behind each record, were they lines of one text.
+func lineEnds(recs []drover.Record, todo []int) []int {
+	ends, at := make([]int, len(todo)), 0
 	for n, i := range todo {
-		buf = append(append(buf, recs[i].Body...), '\n')
-		ends[n] = len(buf)
+		at += len(recs[i].Body) + 1
+		ends[n] = at
 	}
-	return buf, ends
+	return ends
+}
+
+// lines joins records to lines, size bytes in all.
+func lines(recs []drover.Record, todo []int, size int) []byte {
+	buf := make([]byte, 0, size)
+	for _, i := range todo {
+		buf = append(append(buf, recs[i].Body...), '\n')
+	}
+	return buf
 }
 
 // partly keeps the whole lines of a write that failed in between, and cuts off

@@ -116,10 +116,14 @@ func IDs(recs []drover.Record) []string {
 	return out
 }
 
-// Batch makes a batch of a lane.
+// Batch makes a batch of a lane. One of an even number of records has its lines
+// as well, as a sink meets both kinds.
 func Batch(lane string, recs []drover.Record, mark []byte) drover.Batch {
 	b := drover.Batch{Lane: lane, Records: recs, Mark: mark}
 	for i := range recs {
+		if len(recs)%2 == 0 {
+			b.Lines = append(append(b.Lines, recs[i].Body...), '\n')
+		}
 		f := drover.Feed{Tenant: recs[i].Tenant, Source: recs[i].Source}
 		if n := len(b.Ranges); n > 0 && b.Ranges[n-1].Feed == f && b.Ranges[n-1].Last+1 == recs[i].Seq {
 			b.Ranges[n-1].Last++

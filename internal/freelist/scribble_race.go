@@ -1,6 +1,6 @@
 //go:build race
 
-package httpx
+package freelist
 
 // scribble: tests under the race detector write over what is given back, so
 // that who still reads it is found out.

@@ -1,5 +1,5 @@
 //go:build !race
 
-package httpx
+package freelist
 
 const scribble = false
