@@ -6,6 +6,8 @@ type SourceID string
 // The sources that drover knows.
 const (
 	GraphAlerts    SourceID = "graph.alerts"    // Graph /v1.0/security/alerts_v2
+	GraphIncidents SourceID = "graph.incidents" // Graph /v1.0/security/incidents: a kind of their own, never a way to find alerts
+	MDEAlerts      SourceID = "mde.alerts"      // Defender for Endpoint, /api/alerts
 	SIEMDetections SourceID = "siem.detections" // the SIEM detections API, /api/alerts
 )
 
