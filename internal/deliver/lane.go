@@ -76,6 +76,7 @@ func (l *lane) run(ctx context.Context) error {
 		if l.s.crowded() {
 			if l.current != nil {
 				l.hold()
+				l.notBefore = time.Now() // behind those that wait already
 			}
 			return nil // others wait; this lane's turn comes again
 		}
