@@ -100,6 +100,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
 		"health":  func(ctx context.Context) error { return a.health(ctx) },
 		"prune":   a.prune,
+		"ends":    a.sayEnds,
 	})
 }
 

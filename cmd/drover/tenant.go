@@ -207,13 +207,16 @@ func newTenantCheck() *cobra.Command {
 func printFindings(w io.Writer, list []admin.Finding) error {
 	for _, f := range list {
 		mark := "ok  "
-		if !f.OK {
+		switch {
+		case !f.OK:
 			mark = "FAIL"
+		case f.Warn:
+			mark = "WARN"
 		}
 		if _, err := fmt.Fprintf(w, "%s  %s: %s\n", mark, f.What, clean(f.Says)); err != nil {
 			return err
 		}
-		if f.Hint != "" && !f.OK {
+		if f.Hint != "" && (f.Warn || !f.OK) {
 			if _, err := fmt.Fprintf(w, "      hint: %s\n", clean(f.Hint)); err != nil {
 				return err
 			}
@@ -317,6 +320,9 @@ func printStatus(w io.Writer, s admin.Status) error {
 		for _, g := range s.Gaps {
 			_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", g.ID, g.Tenant, g.Source, g.Sink, short(g.From), short(g.To), g.Tries, clean(strings.TrimSpace(g.Provider+" "+g.Cause)))
 		}
+	}
+	for _, e := range s.Ends {
+		_, _ = fmt.Fprintf(t, "\n%s\nhint: %s\n", clean(e.Says), clean(e.Hint))
 	}
 	for reason, n := range s.Aside {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,7 @@ type app struct {
 	https  map[string]*httpx.Client // by cloud
 	store  ledger.Store
 	dial   dialer
+	ends   ends
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.
@@ -108,23 +110,34 @@ func (a *app) apps() map[string]entra.App {
 		e := entra.App{Name: name, ClientID: c.ClientID}
 		switch {
 		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) {
-				cert, err := os.ReadFile(c.Certificate.File)
-				if err != nil {
-					return nil, err
-				}
-				key, err := config.SecretRef{File: c.Certificate.KeyFile}.Read()
-				if err != nil {
-					return nil, err
-				}
-				return entra.ParseCertificate(cert, key.Bytes())
-			}
+			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
 		case c.Secret != nil:
-			e.Secret = c.Secret.Read
+			e.Secret = func() (drover.Secret, error) {
+				s, _, err := secretOf(c)
+				return s, err
+			}
 		}
 		out[name] = e
 	}
 	return out
+}
+
+// certificateOf returns an app's certificate to use now.
+func certificateOf(c config.App) (*entra.Certificate, error) {
+	cert, key, err := c.Certificate.Read()
+	if err != nil {
+		return nil, err
+	}
+	return entra.ParseCertificate(cert, key.Bytes(), time.Now())
+}
+
+// secretOf returns an app's client secret to use now, and when it ends.
+func secretOf(c config.App) (drover.Secret, time.Time, error) {
+	var list []entra.DatedSecret
+	for _, s := range c.Secrets() {
+		list = append(list, entra.DatedSecret{Read: s.Ref.Read, Until: s.Until})
+	}
+	return entra.Newest(time.Now(), list)
 }
 
 // openLedger opens the ledger and makes it known to the app. A master key that
@@ -293,7 +306,7 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce,
+	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce, Ends: a.ending,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		}}
@@ -325,6 +338,9 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 // checkTenant gets a token and reads the newest minute of each feed.
 func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
 	a.tokens.Forget(t.ID)
+	if c, ok := a.cfg.Apps[t.App]; ok {
+		out = append(out, a.checkApp(c)...)
+	}
 	now := drover.NoInstant
 	for _, s := range a.sources() {
 		if !slices.Contains(t.Sources, s.ID()) {

@@ -73,6 +73,7 @@ type Finding struct {
 	What string `json:"what"` // token, roles, graph.alerts …
 	OK   bool   `json:"ok"`
 	Says string `json:"says"`
+	Warn bool   `json:"warn,omitempty"` // it works, and not for long
 	Hint string `json:"hint,omitempty"`
 }
 
@@ -115,6 +116,15 @@ type GapStatus struct {
 	Tries    int             `json:"tries"`
 }
 
+// EndStatus is a credential or certificate that ends soon, or has ended.
+type EndStatus struct {
+	What  string    `json:"what"`
+	Until time.Time `json:"until"`
+	Ended bool      `json:"ended"`
+	Says  string    `json:"says"`
+	Hint  string    `json:"hint"`
+}
+
 // Status is the whole.
 type Status struct {
 	Ledger      string           `json:"ledger"`
@@ -125,6 +135,7 @@ type Status struct {
 	Sinks       []SinkStatus     `json:"sinks"`
 	Gaps        []GapStatus      `json:"open_gaps"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
+	Ends        []EndStatus      `json:"ends_soon,omitempty"`
 	Used        int64            `json:"ledger_bytes"`
 }
 

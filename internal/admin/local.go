@@ -29,6 +29,8 @@ type Local struct {
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
+	// Ends lists what ends soon. It may be nil.
+	Ends func() []EndStatus
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }
@@ -291,6 +293,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 		if a.Sink == "" {
 			s.Aside[a.Reason] += a.Count
 		}
+	}
+	if l.Ends != nil {
+		s.Ends = l.Ends()
 	}
 	space, err := l.Store.Space(ctx)
 	s.Used = space.Used
