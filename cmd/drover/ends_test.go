@@ -83,7 +83,7 @@ func TestEveryCredentialThatEndsIsSpokenOfInTime(t *testing.T) {
 			"the client secret of app plain":  {30, 60, 83, 90},
 			"the client secret of app rolled": {30}, // then the next one is there
 			"the certificate of app cert":     {50, 80, 103, 110},
-			"the certificate of app renewed":  {40, 70}, // then it is replaced
+			"the certificate of app renewed":  {40, 70, 75, 100, 123, 130}, // on day 75 another takes its place
 			"the certificate of app short":    {0, 5},
 		}
 		cfg, err := config.Parse(filepath.Join(dir, "drover.yaml"), []byte(text))
@@ -101,7 +101,7 @@ func TestEveryCredentialThatEndsIsSpokenOfInTime(t *testing.T) {
 		time.Sleep(55 * 24 * time.Hour)
 		put(t, filepath.Join(dir, "rolled-next"), "S3cr~next\n")
 		time.Sleep(20 * 24 * time.Hour)
-		putCertificate(t, filepath.Join(dir, "renewed"), day(400))
+		putCertificate(t, filepath.Join(dir, "renewed"), day(130))
 		time.Sleep(75 * 24 * time.Hour)
 		stop()
 		if err := <-done; err != nil {
