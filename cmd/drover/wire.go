@@ -147,6 +147,10 @@ func (a *app) openLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.openWith(ctx, v)
+}
+
+func (a *app) openWith(ctx context.Context, v *vault.Vault) error {
 	store, err := sqlite.Open(ctx, a.ledgerOptions(v))
 	if err != nil {
 		return hintLedger(a.cfg, err)
@@ -160,21 +164,16 @@ func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
 }
 
 func openVault(cfg *config.Config) (*vault.Vault, error) {
-	src := vault.Source{File: cfg.Vault.KeyFile, Env: cfg.Vault.KeyEnv, Credential: cfg.Vault.KeyCredential}
-	if src.File != "" {
-		_, noKey := os.Lstat(src.File)
+	if file := cfg.Vault.KeyFile; file != "" {
+		_, noKey := os.Lstat(file)
 		_, noLedger := os.Stat(filepath.Join(cfg.Ledger.Dir, "ledger.db"))
 		if errors.Is(noKey, os.ErrNotExist) && errors.Is(noLedger, os.ErrNotExist) {
-			if err := vault.Create(src.File); err != nil {
+			if err := vault.Create(file); err != nil {
 				return nil, denied("make the master key", "name another file under vault: key_file:", err)
 			}
 		}
 	}
-	v, err := vault.Open(src)
-	if err != nil {
-		return nil, denied("open the master key", "", err)
-	}
-	return v, nil
+	return readKey(cfg)
 }
 
 func denied(op, hint string, err error) error {
@@ -324,10 +323,9 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 		return nil, nil, err
 	}
 	err = a.openLedger(c.Context())
-	if errors.Is(err, ledger.ErrLocked) {
-		if _, serr := os.Stat(filepath.Join(cfg.Ledger.Dir, admin.SocketName)); serr == nil {
-			return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
-		}
+	// A process that runs has its key, whatever has become of the file.
+	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
+		return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
 	}
 	if err != nil {
 		return nil, nil, err

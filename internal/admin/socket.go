@@ -124,6 +124,16 @@ func answer(w http.ResponseWriter, r *http.Request, api API, f call) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// Answers reports whether a process answers for the ledger in dir.
+func Answers(dir string) bool {
+	c, err := net.Dial("unix", filepath.Join(dir, SocketName))
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
 // Client asks a running process.
 type Client struct{ http *http.Client }
 
