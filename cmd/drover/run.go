@@ -92,7 +92,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		return err
 	}
 	local := a.local()
-	local.Started, local.Whole = time.Now(), col.Whole
+	local.Started, local.Whole, local.Skew, local.EntraSkew = time.Now(), col.Whole, col.Skew, a.tokens.Skew
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -321,6 +321,7 @@ func printStatus(w io.Writer, s admin.Status) error {
 			_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", g.ID, g.Tenant, g.Source, g.Sink, short(g.From), short(g.To), g.Tries, clean(strings.TrimSpace(g.Provider+" "+g.Cause)))
 		}
 	}
+	printClocks(t, s)
 	for _, e := range s.Ends {
 		_, _ = fmt.Fprintf(t, "\n%s\nhint: %s\n", clean(e.Says), clean(e.Hint))
 	}
@@ -328,6 +329,51 @@ func printStatus(w io.Writer, s admin.Status) error {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)
 	}
 	return t.Flush()
+}
+
+// farApart is how far clocks may differ before something is to be done: tokens
+// and certificates are judged by ours.
+const farApart = 2 * minute
+
+// printClocks says how far Microsoft's clocks are from ours: of the feeds the
+// one that differs most.
+func printClocks(w io.Writer, s admin.Status) {
+	var most *time.Duration
+	var of string
+	for _, t := range s.Tenants {
+		for _, f := range t.Feeds {
+			if f.ClockAhead != nil && (most == nil || f.ClockAhead.Abs() > most.Abs()) {
+				most, of = f.ClockAhead, t.Name+" "+string(f.Source)
+			}
+		}
+	}
+	far := false
+	say := func(whose string, d *time.Duration) {
+		if d == nil {
+			return
+		}
+		_, _ = fmt.Fprintf(w, "\nclock of %s: %s ours", whose, ahead(*d))
+		far = far || d.Abs() > farApart
+	}
+	say("the APIs (at most, "+of+")", most)
+	say("Entra", s.EntraAhead)
+	if most != nil || s.EntraAhead != nil {
+		_, _ = fmt.Fprintln(w)
+	}
+	if far {
+		_, _ = fmt.Fprintln(w, "hint: set this machine's clock by NTP: tokens and certificates are judged by it")
+	}
+}
+
+// ahead puts a difference of clocks in words, in whole seconds.
+func ahead(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d > 0:
+		return d.String() + " ahead of"
+	case d < 0:
+		return d.Abs().String() + " behind"
+	}
+	return "as"
 }
 
 func newGap() *cobra.Command {

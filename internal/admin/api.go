@@ -52,6 +52,9 @@ type FeedStatus struct {
 	Revisions uint64          `json:"revisions"`
 	Parked    string          `json:"parked,omitempty"`
 	OpenGaps  int             `json:"open_gaps"`
+	// ClockAhead is how far the API's clock is ahead of ours, by its last
+	// answer; nil while nobody reads.
+	ClockAhead *time.Duration `json:"clock_ahead_ns,omitempty"`
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -136,7 +139,10 @@ type Status struct {
 	Gaps        []GapStatus      `json:"open_gaps"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
 	Ends        []EndStatus      `json:"ends_soon,omitempty"`
-	Used        int64            `json:"ledger_bytes"`
+	// EntraAhead is how far Entra's clock is ahead of ours, by its last
+	// answer; nil before any.
+	EntraAhead *time.Duration `json:"entra_clock_ahead_ns,omitempty"`
+	Used       int64          `json:"ledger_bytes"`
 }
 
 // PruneStatus is what a prune did.

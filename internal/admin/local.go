@@ -29,6 +29,10 @@ type Local struct {
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
+	// Skew tells how far the APIs' clocks are ahead of ours, EntraSkew how far
+	// Entra's is. They may be nil.
+	Skew      func() map[drover.Feed]time.Duration
+	EntraSkew func() (time.Duration, bool)
 	// Ends lists what ends soon. It may be nil.
 	Ends func() []EndStatus
 	// Started is when the process began to read, zero if it does not.
@@ -155,6 +159,10 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if l.Whole != nil {
 		live = l.Whole()
 	}
+	var skew map[drover.Feed]time.Duration
+	if l.Skew != nil {
+		skew = l.Skew()
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
 		if w, ok := live[f.Feed]; ok {
@@ -164,6 +172,9 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 		s.Through = f.Whole
 		if f.Cursor.Source != "" {
 			s.Through = max(f.Cursor.Through, f.Whole)
+		}
+		if d, ok := skew[f.Feed]; ok {
+			s.ClockAhead = &d
 		}
 		byTenant[f.Feed.Tenant] = append(byTenant[f.Feed.Tenant], s)
 	}
@@ -292,6 +303,11 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	for _, a := range aside {
 		if a.Sink == "" {
 			s.Aside[a.Reason] += a.Count
+		}
+	}
+	if l.EntraSkew != nil {
+		if d, ok := l.EntraSkew(); ok {
+			s.EntraAhead = &d
 		}
 	}
 	if l.Ends != nil {
