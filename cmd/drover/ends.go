@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"drover"
 	"drover/internal/admin"
 	"drover/internal/config"
 	"drover/internal/expiry"
@@ -77,7 +78,22 @@ func (a *app) items() (items []expiry.Item, faults map[string]error) {
 			items = append(items, i)
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(a.receivers)) {
+		items = append(items, a.receiverEnds(id)...)
+	}
 	return items, faults
+}
+
+// receiverEnds lists the certificates that a sink's servers have shown.
+func (a *app) receiverEnds(id drover.SinkID) (items []expiry.Item) {
+	if a.receivers[id] == nil {
+		return nil
+	}
+	for _, p := range a.receivers[id].Peers() {
+		items = append(items, expiry.Item{What: "the certificate of " + p.Host + ", sink " + string(id) + ",", ID: p.ID, Until: p.Until, Days: expiry.Server,
+			Hint: "have it renewed by who runs that server, or one of those above it: when it has ended nothing is sent there until it is, and what is owed waits for as long as hold: says"})
+	}
+	return items
 }
 
 // appEnds says when an app's credential ends: of several the one in use. ok is

@@ -120,6 +120,9 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	for _, d := range dests {
 		says, err := d.Sink.Check(c.Context())
 		say("sink "+string(d.ID), says, err)
+		for _, i := range a.receiverEnds(d.ID) {
+			list = append(list, endFinding("sink "+string(d.ID), i))
+		}
 		_ = d.Sink.Close()
 	}
 	return list, nil

@@ -97,6 +97,10 @@ func TestARunningDroverShowsTheClocksThatItHears(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(errs)
 	}
+	code, out, errs := droverCommand(t, "check", "-c", s.config)
+	if code != exitOK || !strings.Contains(out, "sink soc: the certificate of "+s.addr+", sink soc, ends in ") {
+		t.Errorf("check: exit code %d, %s%s", code, out, errs)
+	}
 	a, err := newAppFrom(t, s.config)
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,8 @@ type app struct {
 	store  ledger.Store
 	dial   dialer
 	ends   ends
+	// receivers are the clients of sinks that are reached by HTTP.
+	receivers map[drover.SinkID]*httpx.Client
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.
@@ -73,7 +75,7 @@ func logger(cfg *config.Config) *slog.Logger {
 
 // newApp puts together what needs no ledger.
 func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
-	a := &app{cfg: cfg, log: log, https: make(map[string]*httpx.Client), dial: dial}
+	a := &app{cfg: cfg, log: log, https: make(map[string]*httpx.Client), dial: dial, receivers: make(map[drover.SinkID]*httpx.Client)}
 	var custom []entra.Cloud
 	for _, c := range cfg.Clouds {
 		custom = append(custom, entra.Cloud{Name: c.Name, Authority: c.Authority, Graph: c.Graph, GraphResource: c.GraphResource, SIEM: c.SIEM.Map(), SIEMResource: c.SIEMResource,
@@ -256,6 +258,7 @@ func (a *app) splunk(c config.Sink) (drover.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.receivers[c.ID] = client
 	return splunk.New(splunk.Options{URL: h.URL, HTTP: client, Ack: h.Ack, MaxBytes: int(c.Batch.MaxBytes), Target: func(t drover.Tenant) splunk.Target {
 		own := h.For(t)
 		return splunk.Target{Token: own.Token.Read, TokenName: tokenName(own.Token), Index: own.Index, Host: own.Host, Source: own.Source, Sourcetype: own.Sourcetype}
