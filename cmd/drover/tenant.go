@@ -238,29 +238,6 @@ func tenantVerb(verb, what, done string, do func(admin.API, ctxType, string) err
 	}}
 }
 
-func newTenantRemove() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{Use: "remove NAME|ID", Short: "Remove a tenant and destroy its data key", Args: oneArg("a tenant's name or ID"),
-		Long: `remove stops reading a tenant and destroys its data key and credentials: every
-alert of it in the ledger, and in every backup of the ledger, is unreadable from
-then on. What its sinks had not taken is discarded and counted. Daily counts and
-a record of the erasure stay.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if !yes {
-				return usageError{&drover.Error{Op: "remove tenant " + args[0], Kind: drover.Refused, Err: errors.New("this cannot be undone"), Hint: "if that is meant, add --yes"}}
-			}
-			return withOperator(c, func(api admin.API) error {
-				if err := api.RemoveTenant(c.Context(), args[0]); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is removed; its key is destroyed\n", clean(args[0]))
-				return err
-			})
-		}}
-	c.Flags().BoolVar(&yes, "yes", false, "do it")
-	return c
-}
-
 func newStatus() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "status", Short: "How everything goes: tenants, sinks, gaps", Args: noArgs,

@@ -19,7 +19,10 @@ type API interface {
 	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
 	PauseTenant(ctx context.Context, idOrName string) error
 	ResumeTenant(ctx context.Context, idOrName string) error
-	RemoveTenant(ctx context.Context, idOrName string) error
+	// RemoveTenant stops reading a tenant, and removes it once its sinks have
+	// taken what they are owed, or at once if discard is set. It does not wait:
+	// it is called again while something is owed.
+	RemoveTenant(ctx context.Context, idOrName string, discard bool) (Removal, error)
 	Status(ctx context.Context) (Status, error)
 	AcknowledgeGap(ctx context.Context, id int64, why string) error
 	// Prune throws away a slice of what may go; it is called again while there
@@ -42,6 +45,16 @@ type NewTenant struct {
 	// RefreshToken is a delegated credential, if the tenant is read by one.
 	// It is sent over the socket and sealed in the ledger; it is never shown.
 	RefreshToken string `json:"refresh_token,omitempty"`
+}
+
+// Removal is how far the removal of a tenant is.
+type Removal struct {
+	Name    string `json:"name"`
+	Removed bool   `json:"removed"` // its key and credentials are destroyed
+	// Owed is how many revisions each sink has still to take, if it was not
+	// removed for that reason.
+	Owed    map[drover.SinkID]uint64 `json:"owed,omitempty"`
+	Running bool                     `json:"running"` // somebody delivers
 }
 
 // FeedStatus is how one feed goes.

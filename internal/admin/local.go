@@ -24,6 +24,9 @@ type Local struct {
 	Check func(ctx context.Context, t drover.Tenant) []Finding
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// Forget drops what the process holds in memory of a tenant that has been
+	// removed. It may be nil.
+	Forget func(drover.TenantID)
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
 	// Whole tells when feeds were last read whole, where that is not in the
@@ -237,13 +240,33 @@ func (l *Local) setState(ctx context.Context, op, idOrName string, s drover.Tena
 	return l.Store.SetTenantState(ctx, t.ID, s)
 }
 
-// RemoveTenant destroys a tenant's data key and credentials.
-func (l *Local) RemoveTenant(ctx context.Context, idOrName string) error {
+// RemoveTenant destroys a tenant's data key and credentials, once nothing is
+// owed of it or if what is owed shall be discarded. Until then it is paused.
+func (l *Local) RemoveTenant(ctx context.Context, idOrName string, discard bool) (Removal, error) {
 	t, err := l.find(ctx, "remove tenant", idOrName)
 	if err != nil {
-		return err
+		return Removal{}, err
 	}
-	return l.Store.RemoveTenant(ctx, t.ID)
+	r := Removal{Name: t.Name, Running: !l.Started.IsZero()}
+	switch {
+	case discard || t.State == drover.Removed:
+		err = l.Store.RemoveTenant(ctx, t.ID)
+	default:
+		if t.State == drover.Active {
+			if err := l.Store.SetTenantState(ctx, t.ID, drover.Paused); err != nil {
+				return r, err
+			}
+		}
+		r.Owed, err = l.Store.RemoveDrained(ctx, t.ID)
+	}
+	if err != nil || len(r.Owed) > 0 {
+		return r, err
+	}
+	r.Removed = true
+	if l.Forget != nil {
+		l.Forget(t.ID)
+	}
+	return r, nil
 }
 
 // AcknowledgeGap takes note of a gap.
