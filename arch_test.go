@@ -74,6 +74,7 @@ var rooms = map[string]ring{
 	"drover/internal/revision":    pure,
 	"drover/internal/format":      pure,
 	"drover/internal/freelist":    pure,
+	"drover/internal/expiry":      pure,
 	"drover/internal/httpx":       wire,
 	"drover/internal/vault":       wire,
 	"drover/internal/entra":       adapter,

@@ -100,15 +100,8 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, app := range a.apps() {
-		var err error
-		switch {
-		case app.Secret != nil:
-			_, err = app.Secret()
-		case app.Certificate != nil:
-			_, err = app.Certificate()
-		}
-		say("app "+name, "its credential can be read", err)
+	for _, name := range cfg.AppNames() {
+		list = append(list, a.checkApp(cfg.Apps[name])...)
 	}
 	switch err := a.openLedger(c.Context()); {
 	case errors.Is(err, ledger.ErrLocked):
@@ -127,6 +120,9 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	for _, d := range dests {
 		says, err := d.Sink.Check(c.Context())
 		say("sink "+string(d.ID), says, err)
+		for _, i := range a.receiverEnds(d.ID) {
+			list = append(list, endFinding("sink "+string(d.ID), i))
+		}
 		_ = d.Sink.Close()
 	}
 	return list, nil

@@ -57,7 +57,7 @@ func (a *app) run(ctx context.Context) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(25) // what flows through lies in memory that is used again; little is left to collect
 	}
-	if err := a.openLedger(ctx); err != nil {
+	if ok, err := a.unseal(ctx); !ok {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.store.Close()) }()
@@ -92,14 +92,15 @@ func (a *app) run(ctx context.Context) (err error) {
 		return err
 	}
 	local := a.local()
-	local.Started, local.Whole = time.Now(), col.Whole
+	local.Started, local.Whole, local.Skew, local.EntraSkew = time.Now(), col.Whole, col.Skew, a.tokens.Skew
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,
 		"deliver": del.Run,
 		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
-		"health":  func(ctx context.Context) error { return a.health(ctx) },
+		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready) },
 		"prune":   a.prune,
+		"ends":    a.sayEnds,
 	})
 }
 
@@ -138,8 +139,16 @@ func (a *app) allowance(t drover.Tenant, s drover.SourceID) int {
 	return int(a.cfg.Collect.Share.Of(defender.PerMinute(s)))
 }
 
+// ready says why the ledger takes nothing, nil if it does.
+func (a *app) ready(ctx context.Context) error {
+	if err := a.store.Ready(ctx); err != nil {
+		return errors.New("the ledger takes no commit")
+	}
+	return nil
+}
+
 // health answers /live and /ready.
-func (a *app) health(ctx context.Context) error {
+func (a *app) health(ctx context.Context, ready func(context.Context) error) error {
 	if a.cfg.Listen.Health == "none" {
 		<-ctx.Done()
 		return nil
@@ -148,22 +157,30 @@ func (a *app) health(ctx context.Context) error {
 	if err != nil {
 		return denied("listen for health", "set listen: health: to a free address, or to none", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive\n") })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
-		if err := a.store.Ready(r.Context()); err != nil {
-			http.Error(w, "the ledger takes no commit", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+	srv := &http.Server{Handler: healthAnswers(ready), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+func healthAnswers(ready func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive\n") })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := ready(r.Context()); err != nil {
+			text := err.Error()
+			if hint := drover.HintOf(err); hint != "" {
+				text += "\nhint: " + hint
+			}
+			http.Error(w, clean(text), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	return mux
 }
 
 // Pruning works in small steps beside everything else.

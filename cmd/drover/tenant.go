@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -207,13 +207,16 @@ func newTenantCheck() *cobra.Command {
 func printFindings(w io.Writer, list []admin.Finding) error {
 	for _, f := range list {
 		mark := "ok  "
-		if !f.OK {
+		switch {
+		case !f.OK:
 			mark = "FAIL"
+		case f.Warn:
+			mark = "WARN"
 		}
 		if _, err := fmt.Fprintf(w, "%s  %s: %s\n", mark, f.What, clean(f.Says)); err != nil {
 			return err
 		}
-		if f.Hint != "" && !f.OK {
+		if f.Hint != "" && (f.Warn || !f.OK) {
 			if _, err := fmt.Fprintf(w, "      hint: %s\n", clean(f.Hint)); err != nil {
 				return err
 			}
@@ -233,29 +236,6 @@ func tenantVerb(verb, what, done string, do func(admin.API, ctxType, string) err
 			return err
 		})
 	}}
-}
-
-func newTenantRemove() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{Use: "remove NAME|ID", Short: "Remove a tenant and destroy its data key", Args: oneArg("a tenant's name or ID"),
-		Long: `remove stops reading a tenant and destroys its data key and credentials: every
-alert of it in the ledger, and in every backup of the ledger, is unreadable from
-then on. What its sinks had not taken is discarded and counted. Daily counts and
-a record of the erasure stay.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if !yes {
-				return usageError{&drover.Error{Op: "remove tenant " + args[0], Kind: drover.Refused, Err: errors.New("this cannot be undone"), Hint: "if that is meant, add --yes"}}
-			}
-			return withOperator(c, func(api admin.API) error {
-				if err := api.RemoveTenant(c.Context(), args[0]); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is removed; its key is destroyed\n", clean(args[0]))
-				return err
-			})
-		}}
-	c.Flags().BoolVar(&yes, "yes", false, "do it")
-	return c
 }
 
 func newStatus() *cobra.Command {
@@ -318,10 +298,59 @@ func printStatus(w io.Writer, s admin.Status) error {
 			_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", g.ID, g.Tenant, g.Source, g.Sink, short(g.From), short(g.To), g.Tries, clean(strings.TrimSpace(g.Provider+" "+g.Cause)))
 		}
 	}
+	printClocks(t, s)
+	for _, e := range s.Ends {
+		_, _ = fmt.Fprintf(t, "\n%s\nhint: %s\n", clean(e.Says), clean(e.Hint))
+	}
 	for reason, n := range s.Aside {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)
 	}
 	return t.Flush()
+}
+
+// farApart is how far clocks may differ before something is to be done: tokens
+// and certificates are judged by ours.
+const farApart = 2 * minute
+
+// printClocks says how far Microsoft's clocks are from ours: of the feeds the
+// one that differs most.
+func printClocks(w io.Writer, s admin.Status) {
+	var most *time.Duration
+	var of string
+	for _, t := range s.Tenants {
+		for _, f := range t.Feeds {
+			if f.ClockAhead != nil && (most == nil || f.ClockAhead.Abs() > most.Abs()) {
+				most, of = f.ClockAhead, t.Name+" "+string(f.Source)
+			}
+		}
+	}
+	far := false
+	say := func(whose string, d *time.Duration) {
+		if d == nil {
+			return
+		}
+		_, _ = fmt.Fprintf(w, "\nclock of %s: %s ours", whose, ahead(*d))
+		far = far || d.Abs() > farApart
+	}
+	say("the APIs (at most, "+of+")", most)
+	say("Entra", s.EntraAhead)
+	if most != nil || s.EntraAhead != nil {
+		_, _ = fmt.Fprintln(w)
+	}
+	if far {
+		_, _ = fmt.Fprintln(w, "hint: set this machine's clock by NTP: tokens and certificates are judged by it")
+	}
+}
+
+// ahead puts a difference of clocks in words, in whole seconds.
+func ahead(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d > 0:
+		return d.String() + " ahead of"
+	case d < 0:
+		return d.Abs().String() + " behind"
+	}
+	return "as"
 }
 
 func newGap() *cobra.Command {

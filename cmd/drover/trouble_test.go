@@ -68,6 +68,15 @@ func TestTroubleFromOutsideGetsOneClearLineAndTheWayOut(t *testing.T) {
 	}
 }
 
+func TestAnAppWithACertificateReads(t *testing.T) {
+	s, tenant := pretendCloud(t)
+	path := s.altered(t, "secret: {file: "+s.dir+"/secret}", "certificate: {file: "+s.dir+"/app-cert.pem, key_file: "+s.dir+"/app-key.pem}")
+	code, out, errs := droverCommand(t, "fetch", "--tenant", tenant, "--cloud", "lab", "--since", "60d", "-c", path)
+	if code != exitOK || strings.Count(out, "\n") < 5 {
+		t.Errorf("exit code %d, %d lines, %s", code, strings.Count(out, "\n"), errs)
+	}
+}
+
 // otherCA is a CA that signed nothing here.
 func otherCA(t *testing.T) string {
 	t.Helper()

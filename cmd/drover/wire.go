@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,9 @@ type app struct {
 	https  map[string]*httpx.Client // by cloud
 	store  ledger.Store
 	dial   dialer
+	ends   ends
+	// receivers are the clients of sinks that are reached by HTTP.
+	receivers map[drover.SinkID]*httpx.Client
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.
@@ -71,7 +75,7 @@ func logger(cfg *config.Config) *slog.Logger {
 
 // newApp puts together what needs no ledger.
 func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
-	a := &app{cfg: cfg, log: log, https: make(map[string]*httpx.Client), dial: dial}
+	a := &app{cfg: cfg, log: log, https: make(map[string]*httpx.Client), dial: dial, receivers: make(map[drover.SinkID]*httpx.Client)}
 	var custom []entra.Cloud
 	for _, c := range cfg.Clouds {
 		custom = append(custom, entra.Cloud{Name: c.Name, Authority: c.Authority, Graph: c.Graph, GraphResource: c.GraphResource, SIEM: c.SIEM.Map(), SIEMResource: c.SIEMResource,
@@ -108,23 +112,34 @@ func (a *app) apps() map[string]entra.App {
 		e := entra.App{Name: name, ClientID: c.ClientID}
 		switch {
 		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) {
-				cert, err := os.ReadFile(c.Certificate.File)
-				if err != nil {
-					return nil, err
-				}
-				key, err := config.SecretRef{File: c.Certificate.KeyFile}.Read()
-				if err != nil {
-					return nil, err
-				}
-				return entra.ParseCertificate(cert, key.Bytes())
-			}
+			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
 		case c.Secret != nil:
-			e.Secret = c.Secret.Read
+			e.Secret = func() (drover.Secret, error) {
+				s, _, err := secretOf(c)
+				return s, err
+			}
 		}
 		out[name] = e
 	}
 	return out
+}
+
+// certificateOf returns an app's certificate to use now.
+func certificateOf(c config.App) (*entra.Certificate, error) {
+	cert, key, err := c.Certificate.Read()
+	if err != nil {
+		return nil, err
+	}
+	return entra.ParseCertificate(cert, key.Bytes(), time.Now())
+}
+
+// secretOf returns an app's client secret to use now, and when it ends.
+func secretOf(c config.App) (drover.Secret, time.Time, error) {
+	var list []entra.DatedSecret
+	for _, s := range c.Secrets() {
+		list = append(list, entra.DatedSecret{Read: s.Ref.Read, Until: s.Until})
+	}
+	return entra.Newest(time.Now(), list)
 }
 
 // openLedger opens the ledger and makes it known to the app. A master key that
@@ -134,6 +149,10 @@ func (a *app) openLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.openWith(ctx, v)
+}
+
+func (a *app) openWith(ctx context.Context, v *vault.Vault) error {
 	store, err := sqlite.Open(ctx, a.ledgerOptions(v))
 	if err != nil {
 		return hintLedger(a.cfg, err)
@@ -147,21 +166,16 @@ func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
 }
 
 func openVault(cfg *config.Config) (*vault.Vault, error) {
-	src := vault.Source{File: cfg.Vault.KeyFile, Env: cfg.Vault.KeyEnv, Credential: cfg.Vault.KeyCredential}
-	if src.File != "" {
-		_, noKey := os.Lstat(src.File)
+	if file := cfg.Vault.KeyFile; file != "" {
+		_, noKey := os.Lstat(file)
 		_, noLedger := os.Stat(filepath.Join(cfg.Ledger.Dir, "ledger.db"))
 		if errors.Is(noKey, os.ErrNotExist) && errors.Is(noLedger, os.ErrNotExist) {
-			if err := vault.Create(src.File); err != nil {
+			if err := vault.Create(file); err != nil {
 				return nil, denied("make the master key", "name another file under vault: key_file:", err)
 			}
 		}
 	}
-	v, err := vault.Open(src)
-	if err != nil {
-		return nil, denied("open the master key", "", err)
-	}
-	return v, nil
+	return readKey(cfg)
 }
 
 func denied(op, hint string, err error) error {
@@ -244,6 +258,7 @@ func (a *app) splunk(c config.Sink) (drover.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.receivers[c.ID] = client
 	return splunk.New(splunk.Options{URL: h.URL, HTTP: client, Ack: h.Ack, MaxBytes: int(c.Batch.MaxBytes), Target: func(t drover.Tenant) splunk.Target {
 		own := h.For(t)
 		return splunk.Target{Token: own.Token.Read, TokenName: tokenName(own.Token), Index: own.Index, Host: own.Host, Source: own.Source, Sourcetype: own.Sourcetype}
@@ -293,7 +308,7 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce,
+	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, Forget: a.tokens.Drop, PruneOnce: a.pruneOnce, Ends: a.ending,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		}}
@@ -311,10 +326,9 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 		return nil, nil, err
 	}
 	err = a.openLedger(c.Context())
-	if errors.Is(err, ledger.ErrLocked) {
-		if _, serr := os.Stat(filepath.Join(cfg.Ledger.Dir, admin.SocketName)); serr == nil {
-			return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
-		}
+	// A process that runs has its key, whatever has become of the file.
+	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
+		return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -325,6 +339,9 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 // checkTenant gets a token and reads the newest minute of each feed.
 func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
 	a.tokens.Forget(t.ID)
+	if c, ok := a.cfg.Apps[t.App]; ok {
+		out = append(out, a.checkApp(c)...)
+	}
 	now := drover.NoInstant
 	for _, s := range a.sources() {
 		if !slices.Contains(t.Sources, s.ID()) {

@@ -19,7 +19,10 @@ type API interface {
 	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
 	PauseTenant(ctx context.Context, idOrName string) error
 	ResumeTenant(ctx context.Context, idOrName string) error
-	RemoveTenant(ctx context.Context, idOrName string) error
+	// RemoveTenant stops reading a tenant, and removes it once its sinks have
+	// taken what they are owed, or at once if discard is set. It does not wait:
+	// it is called again while something is owed.
+	RemoveTenant(ctx context.Context, idOrName string, discard bool) (Removal, error)
 	Status(ctx context.Context) (Status, error)
 	AcknowledgeGap(ctx context.Context, id int64, why string) error
 	// Prune throws away a slice of what may go; it is called again while there
@@ -44,6 +47,16 @@ type NewTenant struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
+// Removal is how far the removal of a tenant is.
+type Removal struct {
+	Name    string `json:"name"`
+	Removed bool   `json:"removed"` // its key and credentials are destroyed
+	// Owed is how many revisions each sink has still to take, if it was not
+	// removed for that reason.
+	Owed    map[drover.SinkID]uint64 `json:"owed,omitempty"`
+	Running bool                     `json:"running"` // somebody delivers
+}
+
 // FeedStatus is how one feed goes.
 type FeedStatus struct {
 	Source    drover.SourceID `json:"source"`
@@ -52,6 +65,9 @@ type FeedStatus struct {
 	Revisions uint64          `json:"revisions"`
 	Parked    string          `json:"parked,omitempty"`
 	OpenGaps  int             `json:"open_gaps"`
+	// ClockAhead is how far the API's clock is ahead of ours, by its last
+	// answer; nil while nobody reads.
+	ClockAhead *time.Duration `json:"clock_ahead_ns,omitempty"`
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -73,6 +89,7 @@ type Finding struct {
 	What string `json:"what"` // token, roles, graph.alerts …
 	OK   bool   `json:"ok"`
 	Says string `json:"says"`
+	Warn bool   `json:"warn,omitempty"` // it works, and not for long
 	Hint string `json:"hint,omitempty"`
 }
 
@@ -115,6 +132,15 @@ type GapStatus struct {
 	Tries    int             `json:"tries"`
 }
 
+// EndStatus is a credential or certificate that ends soon, or has ended.
+type EndStatus struct {
+	What  string    `json:"what"`
+	Until time.Time `json:"until"`
+	Ended bool      `json:"ended"`
+	Says  string    `json:"says"`
+	Hint  string    `json:"hint"`
+}
+
 // Status is the whole.
 type Status struct {
 	Ledger      string           `json:"ledger"`
@@ -125,7 +151,11 @@ type Status struct {
 	Sinks       []SinkStatus     `json:"sinks"`
 	Gaps        []GapStatus      `json:"open_gaps"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
-	Used        int64            `json:"ledger_bytes"`
+	Ends        []EndStatus      `json:"ends_soon,omitempty"`
+	// EntraAhead is how far Entra's clock is ahead of ours, by its last
+	// answer; nil before any.
+	EntraAhead *time.Duration `json:"entra_clock_ahead_ns,omitempty"`
+	Used       int64          `json:"ledger_bytes"`
 }
 
 // PruneStatus is what a prune did.

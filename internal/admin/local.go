@@ -24,11 +24,20 @@ type Local struct {
 	Check func(ctx context.Context, t drover.Tenant) []Finding
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// Forget drops what the process holds in memory of a tenant that has been
+	// removed. It may be nil.
+	Forget func(drover.TenantID)
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
+	// Skew tells how far the APIs' clocks are ahead of ours, EntraSkew how far
+	// Entra's is. They may be nil.
+	Skew      func() map[drover.Feed]time.Duration
+	EntraSkew func() (time.Duration, bool)
+	// Ends lists what ends soon. It may be nil.
+	Ends func() []EndStatus
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }
@@ -153,6 +162,10 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if l.Whole != nil {
 		live = l.Whole()
 	}
+	var skew map[drover.Feed]time.Duration
+	if l.Skew != nil {
+		skew = l.Skew()
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
 		if w, ok := live[f.Feed]; ok {
@@ -162,6 +175,9 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 		s.Through = f.Whole
 		if f.Cursor.Source != "" {
 			s.Through = max(f.Cursor.Through, f.Whole)
+		}
+		if d, ok := skew[f.Feed]; ok {
+			s.ClockAhead = &d
 		}
 		byTenant[f.Feed.Tenant] = append(byTenant[f.Feed.Tenant], s)
 	}
@@ -224,13 +240,33 @@ func (l *Local) setState(ctx context.Context, op, idOrName string, s drover.Tena
 	return l.Store.SetTenantState(ctx, t.ID, s)
 }
 
-// RemoveTenant destroys a tenant's data key and credentials.
-func (l *Local) RemoveTenant(ctx context.Context, idOrName string) error {
+// RemoveTenant destroys a tenant's data key and credentials, once nothing is
+// owed of it or if what is owed shall be discarded. Until then it is paused.
+func (l *Local) RemoveTenant(ctx context.Context, idOrName string, discard bool) (Removal, error) {
 	t, err := l.find(ctx, "remove tenant", idOrName)
 	if err != nil {
-		return err
+		return Removal{}, err
 	}
-	return l.Store.RemoveTenant(ctx, t.ID)
+	r := Removal{Name: t.Name, Running: !l.Started.IsZero()}
+	switch {
+	case discard || t.State == drover.Removed:
+		err = l.Store.RemoveTenant(ctx, t.ID)
+	default:
+		if t.State == drover.Active {
+			if err := l.Store.SetTenantState(ctx, t.ID, drover.Paused); err != nil {
+				return r, err
+			}
+		}
+		r.Owed, err = l.Store.RemoveDrained(ctx, t.ID)
+	}
+	if err != nil || len(r.Owed) > 0 {
+		return r, err
+	}
+	r.Removed = true
+	if l.Forget != nil {
+		l.Forget(t.ID)
+	}
+	return r, nil
 }
 
 // AcknowledgeGap takes note of a gap.
@@ -291,6 +327,14 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 		if a.Sink == "" {
 			s.Aside[a.Reason] += a.Count
 		}
+	}
+	if l.EntraSkew != nil {
+		if d, ok := l.EntraSkew(); ok {
+			s.EntraAhead = &d
+		}
+	}
+	if l.Ends != nil {
+		s.Ends = l.Ends()
 	}
 	space, err := l.Store.Space(ctx)
 	s.Used = space.Used

@@ -32,12 +32,19 @@ var calls = map[string]call{
 	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
 	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
-	"remove_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
-	"status":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
-	"prune":         with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
+		return a.RemoveTenant(ctx, r.Tenant, r.Discard)
+	}),
+	"status": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"prune":  with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),
+}
+
+type removal struct {
+	Tenant  string `json:"tenant"`
+	Discard bool   `json:"discard"`
 }
 
 type gapAck struct {
@@ -124,6 +131,16 @@ func answer(w http.ResponseWriter, r *http.Request, api API, f call) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// Answers reports whether a process answers for the ledger in dir.
+func Answers(dir string) bool {
+	c, err := net.Dial("unix", filepath.Join(dir, SocketName))
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
 // Client asks a running process.
 type Client struct{ http *http.Client }
 
@@ -199,9 +216,8 @@ func (c *Client) ResumeTenant(ctx context.Context, s string) error {
 }
 
 // RemoveTenant is API.RemoveTenant.
-func (c *Client) RemoveTenant(ctx context.Context, s string) error {
-	_, err := ask[any](ctx, c, "remove_tenant", s)
-	return err
+func (c *Client) RemoveTenant(ctx context.Context, s string, discard bool) (Removal, error) {
+	return ask[Removal](ctx, c, "remove_tenant", removal{s, discard})
 }
 
 // Status is API.Status.

@@ -1,8 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"drover"
 )
 
 // App is one app registration of the MSSP.
@@ -14,6 +18,12 @@ type App struct {
 	Cloud string `yaml:"cloud" kind:"word" default:"worldwide"`
 	// Client secret: where it is kept.
 	Secret *SecretRef `yaml:"secret"`
+	// Day on which the client secret ends, as the portal shows it: Entra tells nobody else. With it drover warns 60, 30 and 7 days before.
+	SecretUntil string `yaml:"secret_until" kind:"date"`
+	// Second client secret, while one takes over from the other. It is used as soon as it is there; of two that have days, the one that ends last.
+	NextSecret *SecretRef `yaml:"next_secret"`
+	// Day on which the second one ends.
+	NextSecretUntil string `yaml:"next_secret_until" kind:"date"`
 	// Certificate instead of a secret, the better choice: nothing that is sent can be used again.
 	Certificate *Certificate `yaml:"certificate"`
 }
@@ -23,14 +33,62 @@ func (a *App) Validate(report Report) {
 	if a.Secret != nil && a.Certificate != nil {
 		report("secret", "an app proves itself by a secret or by a certificate; keep one of them")
 	}
+	if a.NextSecret != nil && a.Secret == nil {
+		report("next_secret", "there is no secret before it; write it as secret")
+	}
+	for _, d := range []struct {
+		key, until string
+		ref        *SecretRef
+	}{{"secret", a.SecretUntil, a.Secret}, {"next_secret", a.NextSecretUntil, a.NextSecret}} {
+		if d.until != "" && d.ref == nil {
+			report(d.key+"_until", "there is no %s that could end then; a certificate says itself when it ends", d.key)
+		}
+	}
 }
 
-// Certificate is a certificate with its private key, as PEM.
+// DatedSecret is a client secret and when it ends, zero if that is not said.
+type DatedSecret struct {
+	Ref   *SecretRef
+	Until time.Time
+}
+
+// Secrets lists the app's client secrets, the newest first.
+func (a App) Secrets() (list []DatedSecret) {
+	for _, s := range []struct {
+		ref   *SecretRef
+		until string
+	}{{a.NextSecret, a.NextSecretUntil}, {a.Secret, a.SecretUntil}} {
+		if s.ref == nil {
+			continue
+		}
+		d := DatedSecret{Ref: s.ref}
+		if s.until != "" {
+			d.Until, _ = time.Parse(time.DateOnly, s.until) // it was read as one
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// Certificate is a certificate with its private key, as PEM. While one takes over from another, both may stand in the files, each with its key.
 type Certificate struct {
 	// PEM file of the certificate that was uploaded to the app registration.
 	File string `yaml:"file" kind:"path" required:"true"`
 	// PEM file of its private key. Only the user that runs drover may read it.
 	KeyFile string `yaml:"key_file" kind:"path" required:"true"`
+}
+
+// Read returns both files as they are now. A key that others can read is
+// refused with the command that mends it.
+func (c Certificate) Read() (cert []byte, key drover.Secret, err error) {
+	if cert, err = readSecret(c.File, false); err != nil {
+		return nil, drover.Secret{}, fmt.Errorf("read the app's certificate: %w", err)
+	}
+	text, err := readSecret(c.KeyFile, true)
+	if err != nil {
+		return nil, drover.Secret{}, fmt.Errorf("read the key of the app's certificate: %w", err)
+	}
+	return cert, drover.NewSecret(text), nil
 }
 
 // builtinClouds are the clouds whose hosts drover knows. China has Entra and

@@ -211,6 +211,7 @@ func (c *Config) Warnings() Faults {
 			warn(at, "the app %s has neither secret nor certificate; it can read only tenants that were connected by a sign-in to a public client", name)
 		}
 		a.Secret.warn(func(text string) { warn(at+".secret", "%s", text) })
+		a.NextSecret.warn(func(text string) { warn(at+".next_secret", "%s", text) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Clouds)) {
 		if c.Clouds[name].AllowPrivate {

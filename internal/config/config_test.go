@@ -21,6 +21,9 @@ apps:
   default:
     client_id: 0F8A9C11-1111-4222-8333-444455556666
     secret: {file: secrets/app}
+    secret_until: 2026-12-31
+    next_secret: {credential: app-2027}
+    next_secret_until: "2027-12-31"
   gov:
     client_id: 22222222-2222-4222-8222-222222222222
     cloud: gcc-high
@@ -73,8 +76,9 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Ledger:  Ledger{Dir: "/srv/ledger", Limit: 200 << 30, Bodies: 180 * day, Hold: 14 * day, HoldShare: 30, Region: "eu", AllowNetworkFS: true},
 		Vault:   Vault{KeyCredential: "drover-key"},
 		Apps: map[string]App{
-			"default": {Name: "default", ClientID: "0f8a9c11-1111-4222-8333-444455556666", Cloud: "worldwide", Secret: &SecretRef{File: "/etc/drover/secrets/app"}},
-			"gov":     {Name: "gov", ClientID: "22222222-2222-4222-8222-222222222222", Cloud: "gcc-high", Certificate: &Certificate{File: "/etc/drover/gov.pem", KeyFile: "/etc/drover/gov.key"}},
+			"default": {Name: "default", ClientID: "0f8a9c11-1111-4222-8333-444455556666", Cloud: "worldwide", Secret: &SecretRef{File: "/etc/drover/secrets/app"}, SecretUntil: "2026-12-31",
+				NextSecret: &SecretRef{Credential: "app-2027"}, NextSecretUntil: "2027-12-31"},
+			"gov": {Name: "gov", ClientID: "22222222-2222-4222-8222-222222222222", Cloud: "gcc-high", Certificate: &Certificate{File: "/etc/drover/gov.pem", KeyFile: "/etc/drover/gov.key"}},
 		},
 		Clouds: map[string]Cloud{"lab": {
 			Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: SIEMHosts{EU: "https://siem-eu.lab.test"},

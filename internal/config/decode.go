@@ -257,7 +257,7 @@ func (d *decoder) scalar(f field, n *yaml.Node, v reflect.Value) {
 		d.fault(n.Line, "%s has no value; give it one or leave the key out", f.key)
 		return
 	}
-	if v.Kind() == reflect.String && f.kind != "start" && len(f.oneof) == 0 && !isText(n) {
+	if v.Kind() == reflect.String && f.kind != "start" && f.kind != "date" && len(f.oneof) == 0 && !isText(n) {
 		d.fault(n.Line, "%s: %s is not text in YAML; put it in quotes: %q", f.key, clip(n.Value), clip(n.Value))
 		return
 	}

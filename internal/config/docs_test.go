@@ -147,7 +147,7 @@ func defaultOf(f field) string {
 }
 
 func boundsOf(f field) string {
-	kinds := map[string]string{"path": "path", "url": "https URL", "proxy": "`none`, `environment`, URL", "guid": "GUID", "address": "host:port, `none`", "tenant": "names or IDs", "slug": "names"}
+	kinds := map[string]string{"path": "path", "url": "https URL", "proxy": "`none`, `environment`, URL", "guid": "GUID", "address": "host:port, `none`", "date": "day, such as 2027-03-31", "tenant": "names or IDs", "slug": "names"}
 	switch {
 	case len(f.oneof) > 0:
 		return "`" + strings.Join(f.oneof, "`, `") + "`"

@@ -161,6 +161,12 @@ var textKinds = map[string]func(s, dir string) (string, error){
 		}
 		return "", fmt.Errorf("%q is no starting point; write now, an instant such as 2026-03-02T08:00:00Z, or an age such as 24h or 30d", clip(s))
 	},
+	"date": func(s, _ string) (string, error) {
+		if _, err := time.Parse(time.DateOnly, s); err != nil {
+			return "", fmt.Errorf("%q is no day; write it as 2027-03-31", clip(s))
+		}
+		return s, nil
+	},
 	"slug": func(s, _ string) (string, error) { return s, checkSlug(s) },
 	"tenant": func(s, _ string) (string, error) {
 		if drover.IsGUID(s) {

@@ -13,7 +13,7 @@ import (
 //	standard  in words, a default that depends on the machine
 //	min, max  bounds, as a person would write them
 //	oneof     the allowed words
-//	kind      how text is checked: path, url, proxy, guid, address, start, word
+//	kind      how text is checked: path, url, proxy, guid, address, start, date, word
 //	required  the key must be there
 //	names     the keys of a map are: slug, or tenant (name or ID)
 //	variant   the struct's keys stand here if the key type has this value

@@ -50,6 +50,41 @@ func TestASecretIsReadFromWhereItIsKept(t *testing.T) {
 	}
 }
 
+func TestACertificateIsReadWithItsKeyOfManyLines(t *testing.T) {
+	const pem = "-----BEGIN PRIVATE KEY-----\nMIIE\nvQIB\n-----END PRIVATE KEY-----\n"
+	cert, key := secretFile(t, "cert\nof lines\n", 0o644), secretFile(t, pem, 0o600)
+	gotCert, gotKey, err := Certificate{File: cert, KeyFile: key}.Read()
+	if err != nil || string(gotCert) != "cert\nof lines\n" || gotKey.Reveal() != pem {
+		t.Errorf("got %q, %d bytes of key, %v", gotCert, len(gotKey.Bytes()), err)
+	}
+	for name, c := range map[string]Certificate{
+		"a key that others read": {cert, secretFile(t, pem, 0o640)},
+		"no key":                 {cert, key + ".gone"},
+		"no certificate":         {cert + ".gone", key},
+	} {
+		if _, _, err := c.Read(); err == nil || strings.Contains(err.Error(), "MIIE") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheNewestSecretIsListedFirst(t *testing.T) {
+	c, err := Parse("/etc/drover/drover.yaml", []byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Apps["default"].Secrets()
+	if len(got) != 2 || got[0].Ref.Credential != "app-2027" || got[0].Until.Format("2006-01-02 15:04Z07:00") != "2027-12-31 00:00Z" || got[1].Until.Year() != 2026 {
+		t.Errorf("got %+v", got)
+	}
+	if got := c.Apps["gov"].Secrets(); len(got) != 0 {
+		t.Errorf("of an app with a certificate: %+v", got)
+	}
+	if got := (App{Secret: &SecretRef{File: "x"}}).Secrets(); len(got) != 1 || !got[0].Until.IsZero() {
+		t.Errorf("without a day: %+v", got)
+	}
+}
+
 func TestASecretThatIsNotKeptWellIsRefused(t *testing.T) {
 	t.Setenv("EMPTY", "")
 	t.Setenv("CREDENTIALS_DIRECTORY", "")

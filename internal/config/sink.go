@@ -1,10 +1,6 @@
 package config
 
 import (
-	"io/fs"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"drover"
@@ -58,26 +54,10 @@ type FileSink struct {
 	Rotate Rotate `yaml:"rotate"`
 }
 
-// PathFields are the names that a file's path may hold in braces.
-var PathFields = []string{"customer", "tenant", "name", "source", "sink"}
-
-var inBraces = regexp.MustCompile(`\{([^{}]*)\}`)
-
-// Validate checks the path: names that are known, below root.
+// Validate checks the path.
 func (f *FileSink) Validate(report Report) {
-	for _, m := range inBraces.FindAllStringSubmatch(f.Path, -1) {
-		if !slices.Contains(PathFields, m[1]) {
-			report("path", "{%s} cannot stand in a path%s", clip(m[1]), didYouMean(m[1], PathFields))
-			return
-		}
-	}
-	name := inBraces.ReplaceAllString(f.Path, "x")
-	bad := strings.ContainsAny(name, "{}\x00\\") || !fs.ValidPath(name)
-	for part := range strings.SplitSeq(name, "/") {
-		bad = bad || strings.HasPrefix(part, ".")
-	}
-	if bad {
-		report("path", "%q is no path below root; write names and slashes, no part of which begins with a dot, such as {customer}/{tenant}.ndjson", clip(f.Path))
+	if err := CheckPath(f.Path); err != nil {
+		report("path", "%v", err)
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -26,6 +24,7 @@ type App struct {
 	Name     string
 	ClientID string
 	// Secret returns the client secret; nil if a certificate is used.
+	// Where one secret takes over from another it is Newest of both.
 	Secret func() (drover.Secret, error)
 	// Certificate returns the certificate; nil if a secret is used.
 	Certificate func() (*Certificate, error)
@@ -91,32 +90,6 @@ func CheckSecret(s drover.Secret) error {
 		}
 	}
 	return nil
-}
-
-// Certificate signs client assertions.
-type Certificate struct {
-	key   *rsa.PrivateKey
-	thumb string    // base64url of the SHA-256 of the DER certificate
-	Until time.Time // NotAfter, for warnings
-}
-
-// ParseCertificate reads a PEM certificate and its RSA key, which may stand in
-// one file or in two.
-func ParseCertificate(certPEM, keyPEM []byte) (*Certificate, error) {
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read the app's certificate: %w", err)
-	}
-	key, ok := pair.PrivateKey.(*rsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("the app's certificate must have an RSA key: Entra takes no other")
-	}
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		return nil, fmt.Errorf("read the app's certificate: %w", err)
-	}
-	sum := sha256.Sum256(pair.Certificate[0])
-	return &Certificate{key: key, thumb: base64.RawURLEncoding.EncodeToString(sum[:]), Until: leaf.NotAfter}, nil
 }
 
 // Assertions are backdated for clocks that differ a little, and short.

@@ -26,7 +26,11 @@ import (
 type pair struct{ cert, key []byte }
 
 func makePair(key crypto.Signer) (pair, error) {
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "drover"}, NotBefore: time.Unix(0, 0), NotAfter: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return makePairOf(key, time.Unix(0, 0), time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+func makePairOf(key crypto.Signer, from, until time.Time) (pair, error) {
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "drover"}, NotBefore: from, NotAfter: until}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		return pair{}, err
@@ -50,7 +54,7 @@ func withCertificate(t *testing.T) (App, *x509.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := ParseCertificate(p.cert, p.key)
+	c, err := ParseCertificate(p.cert, p.key, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +136,7 @@ func TestOnlyAnRSACertificateWithItsOwnKeyIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := ParseCertificate(append(good.key, good.cert...), append(good.cert, good.key...)); err != nil || !c.Until.Equal(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)) {
+	if c, err := ParseCertificate(append(good.key, good.cert...), append(good.cert, good.key...), time.Now()); err != nil || !c.Until.Equal(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("both in one file: %v", err)
 	}
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -150,7 +154,7 @@ func TestOnlyAnRSACertificateWithItsOwnKeyIsTaken(t *testing.T) {
 		"no cert":       {nil, good.key},
 		"junk":          {[]byte("junk"), []byte("junk")},
 	} {
-		if _, err := ParseCertificate(p.cert, p.key); err == nil {
+		if _, err := ParseCertificate(p.cert, p.key, time.Now()); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"drover"
 	"drover/internal/entra"
@@ -56,7 +57,8 @@ func (c *cloud) secret() entra.App {
 
 func (c *cloud) certificate(t *testing.T) entra.App {
 	t.Helper()
-	cert, err := entra.ParseCertificate(c.AppCertificate())
+	appCert, appKey := c.AppCertificate()
+	cert, err := entra.ParseCertificate(appCert, appKey, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

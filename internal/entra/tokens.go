@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -157,6 +158,16 @@ func (k *Tokens) Forget(id drover.TenantID) {
 			}
 		}
 	}
+}
+
+// Drop forgets everything of a tenant that is read no more: its tokens, and
+// what was received for it and not saved.
+func (k *Tokens) Drop(id drover.TenantID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	mine := func(s slot) bool { return s.tenant == id }
+	maps.DeleteFunc(k.cache, func(s slot, _ *entry) bool { return mine(s) })
+	maps.DeleteFunc(k.renewals, func(s slot, _ *renewal) bool { return mine(s) })
 }
 
 // Skew returns how far Entra's clock is ahead of ours, by the answer that was

@@ -334,3 +334,26 @@ func TestTheDateHeaderTellsTheClockToo(t *testing.T) {
 		}
 	})
 }
+
+func TestNothingIsKeptOfATenantThatIsRemoved(t *testing.T) {
+	a := &authority{answer: func(n int, tenant string, _ url.Values) reply { return good(n, tenant) }}
+	k := tokensOf(a, nil, withSecret())
+	both := func() {
+		for _, id := range []drover.TenantID{tenantA, tenantB} {
+			if _, err := k.Token(t.Context(), tenant(id), drover.GraphAlerts); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	both()
+	k.renewal(request{tenant: tenant(tenantA), app: withSecret()}).unsaved = &Refresh{Token: drover.NewSecret("r")}
+	k.renewal(request{tenant: tenant(tenantB), app: withSecret()}).unsaved = &Refresh{Token: drover.NewSecret("r")}
+	k.Drop(tenantA)
+	if len(k.cache) != 1 || len(k.renewals) != 1 {
+		t.Errorf("%d tokens and %d renewals are kept, want the other tenant's", len(k.cache), len(k.renewals))
+	}
+	both()
+	if a.count() != 3 {
+		t.Errorf("%d calls, want 3: the other tenant's token is still good", a.count())
+	}
+}

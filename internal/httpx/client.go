@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -79,6 +80,7 @@ type Client struct {
 	fresh     *http.Transport // never uses a connection twice
 	limits    Limits
 	private   bool
+	peers     sync.Map // by host: shown
 }
 
 // New builds a client. It connects nowhere.

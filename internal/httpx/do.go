@@ -129,6 +129,7 @@ func (c *Client) once(ctx context.Context, t *http.Transport, req *http.Request,
 		return nil, stalled(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+	c.see(req.URL.Host, res.TLS)
 	in := newPace(res.Body, c.limits.MinBytes, c.limits.Progress, func() { stall(ErrStalled) })
 	defer in.stop()
 	body, buf, err := readBody(res, in, limit)

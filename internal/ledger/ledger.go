@@ -90,6 +90,10 @@ type Tenants interface {
 	// it removed and writes an erasure record with its daily counts. Its
 	// bodies are unreadable from then on.
 	RemoveTenant(ctx context.Context, id drover.TenantID) error
+	// RemoveDrained is RemoveTenant for a tenant of which every sink in use
+	// has taken everything. Else it changes nothing and returns how many
+	// revisions each still has to take; looking and removing are one step.
+	RemoveDrained(ctx context.Context, id drover.TenantID) (owed map[drover.SinkID]uint64, err error)
 	// Tenant returns one tenant by ID; FindTenant by ID or name.
 	Tenant(ctx context.Context, id drover.TenantID) (drover.Tenant, error)
 	FindTenant(ctx context.Context, idOrName string) (drover.Tenant, error)

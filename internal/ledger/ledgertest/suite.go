@@ -157,6 +157,7 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"gaps that continue each other are one, and can be closed":              gaps,
 		"credentials are compared before they are swapped, and bound":           credentials,
 		"a removed tenant's bodies and credentials are gone":                    removal,
+		"a tenant of which something is owed is not removed":                    drained,
 		"a body goes when every sink has it and its age has passed":             prune,
 		"a sink that holds back too much gets a gap, and the place moves":       hold,
 		"a prune that would drop too much at once asks":                         pruneAsks,

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,6 +67,68 @@ func removal(r *rig) {
 	if _, err := r.Commit(r.ctx(), ledger.Commit{Feed: f, Epoch: r.take(f).Epoch, Revisions: Revisions(100, 101), Whole: drover.NoInstant}); err != nil {
 		r.Errorf("a tenant that came back: %v", err)
 	}
+}
+
+func drained(r *rig) {
+	f := r.add(idA, "contoso")
+	g := r.add(idB, "fabrikam")
+	both := []ledger.SinkPlace{{Sink: "s"}, {Sink: "t"}}
+	r.must(r.Sinks(r.ctx(), both))
+	for _, x := range []drover.Feed{f, g} {
+		r.commit(x, r.take(x).Epoch, Revisions(1, 10))
+	}
+	k := ledger.CredentialKey{Tenant: idA, App: "app", Kind: "refresh_token"}
+	_, err := r.PutCredential(r.ctx(), ledger.Credential{CredentialKey: k, Secret: drover.NewSecret("one")}, 0)
+	r.must(err)
+	r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "s", Done: []drover.Range{{Feed: f, First: 1, Last: 2}, {Feed: f, First: 5, Last: 5}}, Taken: 3}))
+	refused := func(want map[drover.SinkID]uint64) {
+		r.Helper()
+		owed, err := r.RemoveDrained(r.ctx(), idA)
+		r.must(err)
+		if !maps.Equal(owed, want) {
+			r.Errorf("owed %v, want %v", owed, want)
+		}
+		if t, err := r.Tenant(r.ctx(), idA); err != nil || t.State == drover.Removed || len(r.all(f)) != 10 {
+			r.Errorf("it is gone: %v %v", t.State, err)
+		}
+		if _, err := r.Credential(r.ctx(), k); err != nil {
+			r.Errorf("its credential is gone: %v", err)
+		}
+		if got := r.counted(idA, "s"); got["discarded"] != 0 {
+			r.Errorf("counted: %v", got)
+		}
+	}
+	refused(map[drover.SinkID]uint64{"s": 7, "t": 10})
+	r.must(r.Sinks(r.ctx(), both[:1])) // a sink that is not in use holds nobody back
+	refused(map[drover.SinkID]uint64{"s": 7})
+	r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "s", Done: []drover.Range{{Feed: f, First: 3, Last: 10}}, Taken: 7}))
+	owed, err := r.RemoveDrained(r.ctx(), idA)
+	r.must(err)
+	if len(owed) != 0 {
+		r.Errorf("owed of a drained tenant: %v", owed)
+	}
+	for range 2 {
+		if _, err := r.After(r.ctx(), f, 0, 10, 1<<20); !errors.Is(err, ledger.ErrNotFound) {
+			r.Errorf("bodies of a removed tenant: %v", err)
+		}
+		if _, err := r.Credential(r.ctx(), k); !errors.Is(err, ledger.ErrNotFound) {
+			r.Errorf("credential of a removed tenant: %v", err)
+		}
+		if got := r.counted(idA, "s"); got["discarded"] != 0 || got["taken"] != 10 {
+			r.Errorf("counted: %v", got)
+		}
+		if got := r.all(g); len(got) != 10 {
+			r.Errorf("the other tenant has %d", len(got))
+		}
+		r.reopen()
+	}
+	if owed, err := r.RemoveDrained(r.ctx(), idA); err != nil || len(owed) != 0 { // again: nothing
+		r.Errorf("a second time: %v %v", owed, err)
+	}
+	if _, err := r.RemoveDrained(r.ctx(), "00000000-0000-4000-8000-0000000000ff"); !errors.Is(err, ledger.ErrNotFound) {
+		r.Errorf("of nobody: %v", err)
+	}
+	r.sound()
 }
 
 func unique(r *rig) {

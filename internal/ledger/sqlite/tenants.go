@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -99,6 +100,42 @@ func (s *Store) SetTenantState(ctx context.Context, id drover.TenantID, state dr
 // overwritten, and the log that may still hold them is emptied; its blocks,
 // which nobody can open any more, go with the next prune.
 func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
+	return s.removeTenant(id, func(*tx) error { return nil })
+}
+
+// errOwed keeps a tenant that is not drained. It is a conflict, so that the
+// writer takes back this step and no other.
+var errOwed = fmt.Errorf("sinks have still to take some of it: %w", ledger.ErrConflict)
+
+// RemoveDrained is RemoveTenant if nothing is owed to a sink in use.
+func (s *Store) RemoveDrained(ctx context.Context, id drover.TenantID) (owed map[drover.SinkID]uint64, err error) {
+	err = s.removeTenant(id, func(tx *tx) error {
+		list, err := notTaken(tx, id, true)
+		if err != nil {
+			return err
+		}
+		owed = make(map[drover.SinkID]uint64)
+		for i := range list {
+			_, n, err := list[i].skip(tx)
+			if err != nil {
+				return err
+			}
+			owed[list[i].sink] += n
+		}
+		if len(owed) > 0 {
+			return errOwed
+		}
+		return nil
+	})
+	if errors.Is(err, errOwed) {
+		return owed, nil
+	}
+	return nil, err
+}
+
+// removeTenant destroys a tenant's data key and what goes with it, unless
+// first, in the same transaction, says no.
+func (s *Store) removeTenant(id drover.TenantID, first func(*tx) error) error {
 	err := s.w.doThen(func(tx *tx) error {
 		t, err := tenant(tx, `id = ?`, string(id))
 		if err != nil {
@@ -106,6 +143,9 @@ func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
 		}
 		if t.State == drover.Removed {
 			return nil
+		}
+		if err := first(tx); err != nil {
+			return err
 		}
 		tx.exec(`UPDATE tenants SET wrapped = zeroblob(length(wrapped)) WHERE id = ?`, string(id))
 		tx.exec(`UPDATE tenants SET wrapped = NULL, state = ? WHERE id = ?`, string(drover.Removed), string(id))
@@ -130,24 +170,42 @@ func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
 	return nil
 }
 
+// late is a sink that has not taken all of a feed.
+type late struct {
+	sink drover.SinkID
+	feed
+}
+
+// notTaken lists the sinks that have not taken all of a tenant's feeds, those
+// that are not in use any more only if inUse is false.
+func notTaken(tx *tx, id drover.TenantID, inUse bool) (list []late, err error) {
+	var a late
+	for rows := tx.query(`SELECT p.sink, f.fid, f.tenant, f.source FROM places p JOIN feeds f USING (fid) JOIN sinks s ON s.id = p.sink
+		WHERE f.tenant = ? AND p.seq < f.head AND NOT (s.retired AND ?)`, string(id), inUse); rows.next(&a.sink, &a.fid, &a.Tenant, &a.Source); {
+		list = append(list, late{a.sink, feed{Feed: a.Feed, fid: a.fid}})
+	}
+	return list, tx.err
+}
+
+// skip returns the sink's place at the feed's head, and how many revisions it
+// had not taken.
+func (a *late) skip(tx *tx) (p standing, n uint64, err error) {
+	if p, err = readPlace(tx, a.sink, &a.feed); err != nil {
+		return p, 0, err
+	}
+	n, err = p.done(drover.Range{Feed: a.Feed, First: p.seq + 1, Last: p.head})
+	return p, n, err
+}
+
 // discardAll moves every sink's place to the heads of a tenant's feeds.
 func (s *Store) discardAll(tx *tx, id drover.TenantID) error {
-	type at struct {
-		sink drover.SinkID
-		feed
-	}
-	var list []at
-	var a at
-	for rows := tx.query(`SELECT p.sink, f.fid, f.tenant, f.source FROM places p JOIN feeds f USING (fid) WHERE f.tenant = ? AND p.seq < f.head`, string(id)); rows.next(&a.sink, &a.fid, &a.Tenant, &a.Source); {
-		list = append(list, at{a.sink, feed{Feed: a.Feed, fid: a.fid}})
+	list, err := notTaken(tx, id, false)
+	if err != nil {
+		return err
 	}
 	for i := range list {
 		a := &list[i]
-		p, err := readPlace(tx, a.sink, &a.feed)
-		if err != nil {
-			return err
-		}
-		n, err := p.done(drover.Range{Feed: a.Feed, First: p.seq + 1, Last: p.head})
+		p, n, err := a.skip(tx)
 		if err != nil {
 			return err
 		}

@@ -21,13 +21,14 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/config"
 )
 
 // Options of a Sink. Root is required.
 type Options struct {
 	Root string // directory below which everything stands
-	// Path is a template for the files below Root; it may hold Fields in
-	// braces. Default "{customer}/{tenant}.ndjson".
+	// Path is a template for the files below Root; it may hold what
+	// config.CheckPath allows. Default "{customer}/{tenant}.ndjson".
 	Path     string
 	Sink     drover.SinkID    // what {sink} stands for
 	MaxBytes int64            // a file of at least that size is put away before the next batch; 0: 256 MiB
@@ -62,7 +63,7 @@ func New(opt Options) (*Sink, error) {
 	if opt.Path == "" {
 		opt.Path = "{customer}/{tenant}.ndjson"
 	}
-	if err := CheckPath(opt.Path); err != nil {
+	if err := config.CheckPath(opt.Path); err != nil {
 		return nil, err
 	}
 	if opt.MaxBytes <= 0 {

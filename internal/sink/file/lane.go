@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"drover"
+	"drover/internal/config"
 )
 
 // lane is a destination: one file that grows, or one for each source. One
@@ -16,7 +17,7 @@ type lane struct {
 
 // lane returns the lane of that name.
 func (s *Sink) lane(name string) (*lane, error) {
-	if err := CheckPath(name); err != nil {
+	if err := config.CheckPath(name); err != nil {
 		return nil, &drover.Error{Op: "write to a file", Kind: drover.Denied, Err: err}
 	}
 	s.mu.Lock()

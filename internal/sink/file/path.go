@@ -4,61 +4,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 
 	"drover"
 )
 
-// Fields are the names that a path may hold: IDs and slugs only, never
-// anything that an alert holds or a person may write freely (reference faults
-// U09).
-var Fields = []string{"tenant", "customer", "name", "source", "sink"}
-
-var (
-	field = regexp.MustCompile(`\{([^{}]*)\}`)
-	// clean is what a field's value may look like in a path.
-	clean = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
-)
-
-// maxPart bounds a part of a path; names of files that are put away are 30
-// bytes longer, and file systems take 255.
-const maxPart = 200
-
-// CheckPath says what is wrong with a path template.
-func CheckPath(p string) error {
-	for _, m := range field.FindAllStringSubmatch(p, -1) {
-		if !slices.Contains(Fields, m[1]) {
-			return fmt.Errorf("{%s} is not known in a path; known are: {%s}", m[1], strings.Join(Fields, "}, {"))
-		}
-	}
-	// {name} is what every field becomes at least: something not empty.
-	return checkName(field.ReplaceAllString(p, "x"), p)
-}
-
-// checkName refuses a path that is not plainly below the root.
-func checkName(name, shown string) error {
-	if strings.ContainsAny(name, "{}\x00\\") || !fs.ValidPath(name) || name == "." || len(name) > 2000 {
-		return fmt.Errorf("%.80q is no path below the root: use names, slashes and {%s}", shown, strings.Join(Fields, "}, {"))
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(part, ".") || len(part) > maxPart {
-			return fmt.Errorf("%.80q is no path below the root: a part begins with a dot or is longer than %d", shown, maxPart)
-		}
-		if strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return fmt.Errorf("%.80q is no path below the root: it holds a control character", shown)
-		}
-	}
-	return nil
-}
+// plain is what a field's value may look like in a path.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
 
 // value makes a field's value fit for a path: as it is if it is a plain word,
 // else its hash, so that two values never become one.
 func value(v string) string {
-	if clean.MatchString(v) {
+	if plain.MatchString(v) {
 		return v
 	}
 	sum := sha256.Sum256([]byte(v))
@@ -69,19 +28,7 @@ func value(v string) string {
 // the source, it stays in the lane as "{source}": the lane then has one file
 // for each.
 func (s *Sink) Lane(t drover.Tenant) string {
-	return field.ReplaceAllStringFunc(s.opt.Path, func(f string) string {
-		switch f {
-		case "{tenant}":
-			return value(string(t.ID))
-		case "{customer}":
-			return value(string(t.Customer))
-		case "{name}":
-			return value(t.Name)
-		case "{sink}":
-			return value(string(s.opt.Sink))
-		}
-		return f
-	})
+	return strings.NewReplacer("{tenant}", value(string(t.ID)), "{customer}", value(string(t.Customer)), "{name}", value(t.Name), "{sink}", value(string(s.opt.Sink))).Replace(s.opt.Path)
 }
 
 // fileOf returns the file of a lane that a source's records go to.
