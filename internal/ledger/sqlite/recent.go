@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"drover"
 	"drover/internal/freelist"
@@ -33,8 +34,12 @@ type held struct {
 	*stored
 	feed           drover.Feed
 	opened         *opened
+	used           time.Time // last, while it is open
 	inOpen, inSeal *list.Element
 }
+
+// openFor is how long a block stays open that nobody asks for.
+const openFor = 5 * time.Second
 
 // opened is an open block. Nothing in it changes any more. The bodies lie in one
 // piece of memory that is used again for another block once nobody holds this
@@ -89,13 +94,13 @@ func (r *recent) add(o *opened, sealed *stored) {
 		r.sealed.size += int64(len(sealed.body))
 	}
 	if h := r.feeds[o.feed][i]; h.opened == nil && o.size <= r.open.limit {
-		h.opened = o
+		h.opened, h.used = o, time.Now()
 		o.holders.Add(1)
 		h.inOpen = r.open.used.PushFront(h)
 		r.open.size += o.size
 	}
-	for r.open.size > r.open.limit {
-		r.shut(r.open.used.Back().Value.(*held))
+	for back := r.open.used.Back(); back != nil && (r.open.size > r.open.limit || time.Since(back.Value.(*held).used) > openFor); back = r.open.used.Back() {
+		r.shut(back.Value.(*held))
 	}
 	for r.sealed.size > r.sealed.limit {
 		r.drop(r.sealed.used.Back().Value.(*held))
@@ -145,6 +150,7 @@ func (r *recent) find(f drover.Feed, seq uint64) (*opened, *stored) {
 	r.sealed.used.MoveToFront(h.inSeal)
 	if h.opened != nil {
 		r.open.used.MoveToFront(h.inOpen)
+		h.used = time.Now()
 		h.opened.holders.Add(1)
 	}
 	return h.opened, h.stored
