@@ -77,21 +77,23 @@ type api struct {
 	now     drover.Instant
 	entries []entry
 
-	clamp     int    // rows in a page at most, 0: what was asked for
-	least     int    // rows in a page at least, whatever was asked for
-	refuseTop int    // a larger $top is 400
-	noLinks   bool   // a page never has a link
-	links     bool   // also one of Defender for Endpoint has
-	emptyHead bool   // the first page of an answer is empty and has a link
-	skipLimit int    // a deeper $skip is 400, 0: none
-	order     string // "", "desc", "shuffled"
-	cap       int    // only the newest so many of a range, 0: all
-	coarse    time.Duration
-	noDate    bool
-	before    func(a *api, n int) // is called before request n, from 1
-	answer    func(a *api, n int, w http.ResponseWriter, r *http.Request) bool
-	rewrite   func(n int, body []byte) []byte
-	rename    func(next string) string
+	clamp        int    // rows in a page at most, 0: what was asked for
+	least        int    // rows in a page at least, whatever was asked for
+	refuseTop    int    // a larger $top is 400
+	noLinks      bool   // a page never has a link
+	links        bool   // also one of Defender for Endpoint has
+	emptyHead    bool   // the first page of an answer is empty and has a link
+	deafToSkip   bool   // $skip means nothing
+	noConditions bool   // a filter on anything but time is 400
+	skipLimit    int    // a deeper $skip is 400, 0: none
+	order        string // "", "desc", "shuffled"
+	cap          int    // only the newest so many of a range, 0: all
+	coarse       time.Duration
+	noDate       bool
+	before       func(a *api, n int) // is called before request n, from 1
+	answer       func(a *api, n int, w http.ResponseWriter, r *http.Request) bool
+	rewrite      func(n int, body []byte) []byte
+	rename       func(next string) string
 
 	requests []string
 	tokens   []string
@@ -179,7 +181,7 @@ func (a *api) odata(w http.ResponseWriter, r *http.Request, n int, s drover.Sour
 	q := r.URL.Query()
 	for _, term := range strings.Split(q.Get("$filter"), " and ") {
 		member, _, _ := strings.Cut(term, " ")
-		if !slices.Contains(filters[s], member) {
+		if !slices.Contains(filters[s], member) || a.noConditions && !strings.HasPrefix(member, "lastUpdate") {
 			w.WriteHeader(400)
 			fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"Invalid filter clause"}}`)
 			return
@@ -226,6 +228,9 @@ func (a *api) odata(w http.ResponseWriter, r *http.Request, n int, s drover.Sour
 		top = min(top, a.clamp)
 	}
 	skip, _ := strconv.Atoi(q.Get("$skip"))
+	if a.deafToSkip {
+		skip = 0
+	}
 	if a.skipLimit > 0 && skip > a.skipLimit {
 		w.WriteHeader(400)
 		fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"Query option 'SkipToken' is not allowed"}}`)

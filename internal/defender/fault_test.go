@@ -154,6 +154,42 @@ func TestARefusalSaysWhoMustDoWhat(t *testing.T) {
 			}
 		})
 	}
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		hint   string
+	}{
+		"a permission is missing":     {403, `{"error":{"code":"Forbidden","message":"Missing application roles. API required roles: Alert.Read.All,Alert.ReadWrite.All, application roles: .","target":"x"}}`, "consent to Alert.Read.All"},
+		"the audience, by 401":        {401, `{"error":{"code":"Unauthorized","message":"Invalid Authorization payload."}}`, "host and audience"},
+		"the audience, by 403":        {403, `{"error":{"code":"Forbidden","message":"The audience 'x' is invalid"}}`, "host and audience"},
+		"not onboarded":               {403, `{"error":{"code":"DisabledFeature","message":"x"}}`, "no active Defender"},
+		"no licence, by 401":          {401, `{"error":{"code":"Unauthorized","message":"Unauthorized request - reason of failure: No Tvm license"}}`, "no active Defender"},
+		"inactive, by 401":            {401, `{"error":{"code":"Unauthorized","message":"Unauthorized request - reason of failure: Account mode is inactive"}}`, "no active Defender"},
+		"it does not say":             {403, `{"error":{"code":"Forbidden","message":""}}`, "mde_resource"},
+		"a token that nobody accepts": {401, `{"error":{"code":"Unauthorized","message":""}}`, "fresh token"},
+		"it is retired":               {410, ``, "graph.alerts"},
+		"it is not there":             {404, `{"error":{"code":"NotFound","message":""}}`, "graph.alerts"},
+	} {
+		t.Run("Endpoint, "+name, func(t *testing.T) {
+			a := newAPI()
+			a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(tt.status)
+				fmt.Fprint(w, tt.body)
+				return true
+			}
+			got := read(t, mde(a), open, 5, 0)
+			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), tt.hint) {
+				t.Errorf("got %v, hint %q", got.errs, drover.HintOf(got.errs[0]))
+			}
+		})
+	}
+	t.Run("incidents want a permission of their own", func(t *testing.T) {
+		a := newAPI()
+		a.answer = once(1, 403, `{"error":{"code":"Forbidden","message":"Missing application roles. API required roles: SecurityIncident.Read.All, application roles: ."}}`)
+		if got := read(t, of(drover.GraphIncidents, a, 0), open, 5, 0); len(got.errs) != 1 || !strings.Contains(drover.HintOf(got.errs[0]), "consent to SecurityIncident.Read.All") {
+			t.Errorf("got %v", got.errs)
+		}
+	})
 	t.Run("the SIEM API is retired", func(t *testing.T) {
 		a := newAPI()
 		a.answer = once(1, 410, "")
@@ -698,6 +734,8 @@ func TestRowsOfAWholeAnswerAreReturnedThoughItsCheckFails(t *testing.T) {
 	}{
 		"Graph, is it in order": {func(a *api) drover.Source { return graph(a, 100) }, entries("a", 20, t0, time.Second)},
 		"Graph, is it all":      {func(a *api) drover.Source { return graph(a, 100) }, entries("a", 5, t0, 0)},
+		"incidents, in order":   {func(a *api) drover.Source { return of(drover.GraphIncidents, a, 0) }, entries("a", 20, t0, time.Second)},
+		"Endpoint, was it cut":  {func(a *api) drover.Source { return mde(a) }, entries("a", 20, t0, time.Second)},
 		"SIEM, was it cut":      {func(a *api) drover.Source { return siem(a) }, entries("a", siemDoubt+10, t0, time.Second)},
 	} {
 		for kind, status := range map[drover.Kind]int{drover.Transient: 500, drover.Throttled: 429, drover.Denied: 403} {

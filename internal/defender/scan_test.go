@@ -278,8 +278,11 @@ func TestSharedSamplesKeepTheirBytes(t *testing.T) {
 		f       *fields
 		bad     int
 	}{
-		"graph":      {"graph_alerts/[mop]*", graphFields, 2}, // one answer holds two comments, which are no alerts
-		"detections": {"siem_detections/*.json", siemFields, 0},
+		"graph":                      {"graph_alerts/[mop]*", graphFields, 2}, // one answer holds two comments, which are no alerts
+		"incidents":                  {"graph_incidents/msgraph*", graphFields, 0},
+		"incidents of the older API": {"graph_incidents/m365d*", graphFields, 3}, // whose IDs are numbers by another name
+		"endpoint":                   {"mde_alerts/*.ndjson", mdeFields, 0},
+		"detections":                 {"siem_detections/*.json", siemFields, 0},
 	} {
 		rows := read(tt.pattern)
 		if len(rows) == 0 {
