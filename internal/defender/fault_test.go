@@ -266,31 +266,33 @@ func TestATokenThatIsAcceptedAgainHealsTheFeed(t *testing.T) {
 
 func TestAPartialAnswerLeavesAGapForTheProviderAndMissingLicencesAreCoverage(t *testing.T) {
 	want := entries("a", 15, t0, time.Second)
-	a := newAPI(want...)
-	a.answer = func(_ *api, n int, w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Add("Warning", `199 - "Microsoft/IPC/504/10001", 199 - "Microsoft/MCAS/403/12"`)
-		w.Header().Add("Warning", `199 - "Vendor\x00/Odd/nonsense/1"`)
-		return false
-	}
-	got := read(t, graph(a, 10), open, 100, 0)
-	whole(t, a, got, want)
-	if !slices.Contains(got.absent, "Microsoft/MCAS") || slices.Contains(got.absent, "Microsoft/IPC") {
-		t.Errorf("absent %q", got.absent)
-	}
-	at := open.From
-	for _, s := range got.skipped {
-		switch s.Provider {
-		case "Microsoft/IPC":
-			if s.Span.From != at {
-				t.Errorf("a gap from %s, want from %s", s.Span.From, at)
-			}
-			at = s.Span.To
-		case "Microsoft/MCAS":
-			t.Error("what is not licensed is no gap")
+	for id := range sources {
+		a := newAPI(want...)
+		a.answer = func(_ *api, n int, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Add("Warning", `199 - "Microsoft/IPC/504/10001", 199 - "Microsoft/MCAS/403/12"`)
+			w.Header().Add("Warning", `199 - "Vendor\x00/Odd/nonsense/1"`)
+			return false
 		}
-	}
-	if at != got.through {
-		t.Errorf("the gaps reach to %s, the pass to %s", at, got.through)
+		got := read(t, of(id, a, 10), open, 100, 0)
+		whole(t, a, got, want)
+		if !slices.Contains(got.absent, "Microsoft/MCAS") || slices.Contains(got.absent, "Microsoft/IPC") {
+			t.Errorf("absent %q", got.absent)
+		}
+		at := open.From
+		for _, s := range got.skipped {
+			switch s.Provider {
+			case "Microsoft/IPC":
+				if s.Span.From != at {
+					t.Errorf("a gap from %s, want from %s", s.Span.From, at)
+				}
+				at = s.Span.To
+			case "Microsoft/MCAS":
+				t.Error("what is not licensed is no gap")
+			}
+		}
+		if at != got.through {
+			t.Errorf("the gaps reach to %s, the pass to %s", at, got.through)
+		}
 	}
 	t.Run("206 that names nobody", func(t *testing.T) {
 		a := newAPI()
