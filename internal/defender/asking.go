@@ -14,7 +14,7 @@ import (
 type shown struct {
 	res    *httpx.Response // the first answer
 	rows   []drover.Row    // of all answers
-	first  int             // how many of them the first reading brought
+	n      int             // how many of them one reading brought
 	top    int             // how many were asked for
 	cut    bool            // there may be more
 	linked bool            // links led through it
@@ -29,13 +29,19 @@ func (p *listingPass) ask(ctx context.Context, q stretch, divisible bool) (shown
 		return got, err
 	}
 	heard := p.clock
-	defer func() { p.clock = heard }() // the answer that counts is the first one
+	defer func() {
+		p.clock = heard // the answer that counts is the first one
+		p.longest = max(p.longest, got.n)
+	}()
 	switch {
 	case got.cut:
-	case got.linked:
-		err = p.settle(ctx, q, &got, divisible)
 	case p.of.offsets:
-		err = p.count(ctx, q, &got, divisible)
+		if got.linked {
+			err = p.settle(ctx, q, &got, divisible)
+		}
+		if err == nil && !got.cut {
+			err = p.count(ctx, q, &got, divisible)
+		}
 	default:
 		err = p.older(ctx, q, &got, divisible)
 	}
@@ -52,7 +58,7 @@ func (p *listingPass) reading(ctx context.Context, q stretch, divisible bool) (g
 		return got, err
 	}
 	res, page, top, err := p.question(ctx, origin, q)
-	got = shown{res: res, rows: page.rows, first: len(page.rows), top: top}
+	got = shown{res: res, rows: page.rows, n: len(page.rows), top: top}
 	if err != nil {
 		return got, err
 	}
@@ -93,7 +99,7 @@ func (p *listingPass) reading(ctx context.Context, q stretch, divisible bool) (g
 			return got, err
 		}
 		got.rows = append(got.rows, page.rows...)
-		got.first, got.linked = len(got.rows), true
+		got.n, got.linked = len(got.rows), true
 	}
 	return got, nil
 }
@@ -144,6 +150,7 @@ func (p *listingPass) settle(ctx context.Context, q stretch, got *shown, divisib
 			got.cut = true
 			return nil
 		case maps.Equal(before, met):
+			got.n = again.n
 			return nil
 		}
 		before = met
@@ -155,10 +162,10 @@ func (p *listingPass) settle(ctx context.Context, q stretch, got *shown, divisib
 // count finds out whether an answer is all there is. What follows the last but
 // one of its rows must be one row, and one of them: that costs two rows, and
 // holds whatever the order is. An API that cuts what it found before it skips
-// passes that, so one that is longer than any found whole is read once more, in
-// two halves with about as many alerts in each: if it was cut, they show more.
+// passes that, so one that is as long as the longest, or longer, is read once more,
+// in two halves with about as many alerts in each: if it was cut, they show more.
 func (p *listingPass) count(ctx context.Context, q stretch, got *shown, divisible bool) error {
-	n := len(got.rows)
+	n := got.n
 	switch {
 	case n < p.of.doubt:
 		return nil
@@ -167,10 +174,13 @@ func (p *listingPass) count(ctx context.Context, q stretch, got *shown, divisibl
 		return nil
 	}
 	told, err := p.rest(ctx, q, got)
-	if err == nil && (told == thatIsAll || told == notTold) && n > p.whole {
+	if err == nil && (told == thatIsAll || told == notTold) && n >= p.longest {
 		var again int
-		if again, err = p.inHalves(ctx, q, got); again != notTold {
+		switch again, err = p.inHalves(ctx, q, got); {
+		case again != notTold:
 			told = again
+		case n == p.full && n < got.top:
+			told = notTold // of one instant, and as many as were shown of others that were cut
 		}
 	}
 	if err != nil {
@@ -178,9 +188,8 @@ func (p *listingPass) count(ctx context.Context, q stretch, got *shown, divisibl
 	}
 	switch told {
 	case thatIsAll:
-		p.whole = max(p.whole, n)
 	case notTold:
-		got.cut = n > p.whole && (n == p.full || slices.Contains(p.opt.Caps, n))
+		got.cut = n >= p.longest && (n == p.full || slices.Contains(p.opt.Caps, n))
 	case askAgain:
 		got.cut = true // rows left meanwhile
 	default:
@@ -196,7 +205,7 @@ func (p *listingPass) rest(ctx context.Context, q stretch, got *shown) (int, err
 	if err != nil {
 		return 0, err
 	}
-	q.top, q.skip = 2, len(got.rows)-1
+	q.top, q.skip = 2, got.n-1
 	res, page, _, err := p.question(ctx, origin, q)
 	switch {
 	case err != nil && res != nil && declines(res):
@@ -265,13 +274,13 @@ func unmet(met, rows []drover.Row) (n int) {
 // the window that are older than those shown: an API without offsets that cuts
 // keeps the newest (reference siem-api §3).
 func (p *listingPass) older(ctx context.Context, q stretch, got *shown, divisible bool) error {
-	n := len(got.rows)
+	n := got.n
 	if n == p.full || divisible && n > p.full || slices.Contains(p.opt.Caps, n) {
 		got.cut = true
 		return nil
 	}
-	if n < p.of.doubt || n <= p.whole {
-		return nil
+	if n < p.of.doubt || n < p.longest {
+		return nil // a longer one was shown
 	}
 	oldest := drover.NoInstant
 	for i := range got.rows {
@@ -280,7 +289,6 @@ func (p *listingPass) older(ctx context.Context, q stretch, got *shown, divisibl
 		}
 	}
 	if !oldest.Known() || oldest <= q.since {
-		p.whole = n
 		return nil
 	}
 	before, err := p.reading(ctx, stretch{since: q.since, until: oldest}, divisible)
@@ -290,8 +298,6 @@ func (p *listingPass) older(ctx context.Context, q stretch, got *shown, divisibl
 	before.rows = slices.DeleteFunc(before.rows, func(r drover.Row) bool { return !r.Changed.Known() })
 	if got.cut = unmet(got.rows, before.rows) > 0; got.cut {
 		p.full = min(p.full, n)
-	} else {
-		p.whole = n
 	}
 	got.rows = append(got.rows, before.rows...)
 	return nil

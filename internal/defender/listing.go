@@ -58,7 +58,7 @@ type listingPass struct {
 	width    time.Duration
 	through  drover.Instant
 	full     int                      // rows from which an answer is taken for cut
-	whole    int                      // the most rows of an answer that was found whole
+	longest  int                      // the most rows of an answer: one that has fewer was not cut at a number
 	given    map[drover.Hash]struct{} // rows of answers that were cut
 	givenTo  drover.Instant           // and where the last of these answers ends
 	queue    []drover.Row             // rows of a window that were read and not yet returned

@@ -106,6 +106,8 @@ func TestAnInstantOfEndpointIsDividedOrLeftOut(t *testing.T) {
 		"not if they are all alike":      {alike(100), func(*api) {}, false},
 		"not if no filter is taken":      {entries("t", 100, t0.Add(30*time.Second), 0), func(a *api) { a.noConditions = true }, false},
 		"alike, and no more than fit in": {alike(10), func(*api) {}, true},
+		"of what is found, as elsewhere": {entries("t", 100, t0.Add(30*time.Second), 0), func(a *api) { a.clamp, a.cap = 0, 9 }, true},
+		"alike, of what is found":        {alike(100), func(a *api) { a.clamp, a.cap = 0, 9 }, false},
 		"alike, offsets refused, at cap": {alike(100), func(a *api) { a.skipLimit = 1 }, false},
 		"divided, offsets refused":       {entries("t", 40, t0.Add(30*time.Second), 0), func(a *api) { a.skipLimit = 1 }, true},
 	} {
