@@ -67,7 +67,7 @@ only while it runs.`,
 	f.StringVar(&form, "format", "json", "json (one object with what drover knows, and the alert) or raw")
 	f.StringVar(&cloud, "cloud", "worldwide", "cloud of the tenant")
 	f.StringVar(&app, "app", "default", "app that reads it")
-	f.StringVar(&region, "region", "", "region, for sources with regional hosts: eu, us, uk")
+	f.StringVar(&region, "region", "", "region, for sources with regional hosts: eu, us, uk; Defender for Endpoint also au, swa, ina, aea")
 	f.BoolVar(&follow, "follow", false, "go on reading until stopped")
 	return c
 }
