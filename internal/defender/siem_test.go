@@ -89,6 +89,22 @@ func TestAnAnswerThatKeepsTheNewestOnlyIsHalvedUntilItIsWhole(t *testing.T) {
 	proof.Ran(t, "P17", "lost %d of %d rows of two sources; %d requests, of at most %d", lost, rows, asked, allowed)
 }
 
+// A window that was whole may have held just as many rows as the API shows: the
+// next one with as many may be cut.
+func TestAnAnswerAsLongAsOneThatWasWholeIsCheckedToo(t *testing.T) {
+	const limit = 70 // which is in no list
+	for _, id := range []drover.SourceID{drover.SIEMDetections, drover.MDEAlerts} {
+		want := slices.Concat(entries("a", limit, t0.Add(-5*time.Hour), time.Second), entries("b", 3*limit, t0.Add(-4*time.Hour), 20*time.Second))
+		a := newAPI(want...)
+		a.cap = limit
+		got := read(t, of(id, a, 0), drover.Span{From: t0.Add(-5 * time.Hour), To: t0}, 500, 0)
+		whole(t, a, got, want)
+		if len(got.skipped) > 0 {
+			t.Errorf("%s: left out %v", id, got.skipped)
+		}
+	}
+}
+
 func TestAMomentThatCannotBeHalvedIsLeftOut(t *testing.T) {
 	ties, rest := entries("t", 150, t0, 0), entries("r", 20, t0.Add(time.Minute), time.Second)
 	a := newAPI(slices.Concat(ties, rest)...)
