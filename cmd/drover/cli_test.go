@@ -48,7 +48,7 @@ func TestBadInputGetsOneClearLineAndItsExitCode(t *testing.T) {
 		"a tenant ID that isn't": {[]string{"tenant", "add", "contoso", "-c", good}, exitUsage, "is not a tenant ID"},
 		"no name":                {[]string{"tenant", "add", "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "--name", "Contoso Ltd.", "-c", good}, exitUsage, "short name"},
 		"an unknown cloud":       {[]string{"tenant", "add", "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "--name", "x", "--cloud", "moon", "-c", good}, exitUsage, `there is no cloud named "moon"`},
-		"an unknown source":      {[]string{"tenant", "add", "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "--name", "x", "--source", "graph", "-c", good}, exitUsage, "known are: graph.alerts"},
+		"an unknown source":      {[]string{"tenant", "add", "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "--name", "x", "--source", "graph", "-c", good}, exitUsage, "known are: graph.alerts, graph.incidents, mde.alerts, siem.detections"},
 		"a bad start":            {[]string{"tenant", "add", "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "--name", "x", "--start", "soon", "-c", good}, exitUsage, "is no starting point"},
 		"a tenant nobody knows":  {[]string{"tenant", "show", "nobody", "-c", good}, exitUsage, `there is no tenant "nobody"`},
 		"removing without --yes": {[]string{"tenant", "remove", "x", "-c", good}, exitUsage, "cannot be undone"},

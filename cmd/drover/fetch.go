@@ -57,17 +57,17 @@ only while it runs.`,
 					return f.run(c.Context(), follow)
 				}
 			}
-			return usageError{fmt.Errorf("there is no source %q; known are: %s, %s", source, drover.GraphAlerts, drover.SIEMDetections)}
+			return unknownSource(drover.SourceID(source))
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&tenant, "tenant", "", "tenant ID (required)")
 	f.StringVar(&since, "since", "24h", "where to begin: an instant, or an age such as 24h or 30d")
-	f.StringVar(&source, "source", string(drover.GraphAlerts), "source to read")
+	f.StringVar(&source, "source", string(drover.GraphAlerts), "source to read: graph.alerts, graph.incidents, mde.alerts, siem.detections")
 	f.StringVar(&form, "format", "json", "json (one object with what drover knows, and the alert) or raw")
 	f.StringVar(&cloud, "cloud", "worldwide", "cloud of the tenant")
 	f.StringVar(&app, "app", "default", "app that reads it")
-	f.StringVar(&region, "region", "", "region, for sources with regional hosts: eu, us, uk")
+	f.StringVar(&region, "region", "", "region, for sources with regional hosts: eu, us, uk; Defender for Endpoint also au, swa, ina, aea")
 	f.BoolVar(&follow, "follow", false, "go on reading until stopped")
 	return c
 }

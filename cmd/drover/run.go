@@ -79,7 +79,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
 	}
 	col, err := collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Log: a.log, Notify: func(e collect.Event) {
+		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Hourly: a.hourly, Log: a.log, Notify: func(e collect.Event) {
 			if e.What == "commit" {
 				del.Hint(e.Feed, e.N)
 			}
@@ -126,17 +126,29 @@ func (a *app) together(ctx context.Context, parts map[string]func(context.Contex
 // microsofts are the clouds whose limits are known.
 var microsofts = entra.BuiltIn()
 
-// allowance is our share of what Microsoft allows a minute. What a cloud of
-// somebody's own allows is not known.
+// allowance is our share of what Microsoft allows a minute, and hourly of what
+// it allows an hour.
 func (a *app) allowance(t drover.Tenant, s drover.SourceID) int {
+	minute, _ := defender.Limits(s)
+	return a.share(t, minute)
+}
+
+func (a *app) hourly(t drover.Tenant, s drover.SourceID) int {
+	_, hour := defender.Limits(s)
+	return a.share(t, hour)
+}
+
+// share is what of a limit is ours. What a cloud of somebody's own allows is not
+// known; 0 means no bound.
+func (a *app) share(t drover.Tenant, limit int64) int {
 	c, err := a.clouds.Of(t)
-	if err != nil {
+	if err != nil || limit == 0 {
 		return 0
 	}
 	if _, ok := microsofts[c.Name]; !ok {
 		return 0
 	}
-	return int(a.cfg.Collect.Share.Of(defender.PerMinute(s)))
+	return int(max(a.cfg.Collect.Share.Of(limit), 1))
 }
 
 // ready says why the ledger takes nothing, nil if it does.

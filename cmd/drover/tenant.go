@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -41,8 +42,8 @@ drover tenant check.`,
 				n.Sources = append(n.Sources, drover.SourceID(s))
 			}
 			for _, s := range n.Sources {
-				if s != drover.GraphAlerts && s != drover.SIEMDetections {
-					return usageError{fmt.Errorf("there is no source %q; known are: %s, %s", s, drover.GraphAlerts, drover.SIEMDetections)}
+				if !slices.Contains(allSources, s) {
+					return unknownSource(s)
 				}
 			}
 			if refresh != "" {
@@ -67,8 +68,8 @@ drover tenant check.`,
 	f.StringVar(&n.Customer, "customer", "", "the customer's short name (default: the tenant's)")
 	f.StringVar(&n.Cloud, "cloud", "", "cloud of the tenant (default worldwide)")
 	f.StringVar(&n.App, "app", "", "app that reads it (default: default)")
-	f.StringVar(&n.Region, "region", "", "region of its data, for sources with regional hosts: eu, us, uk")
-	f.StringSliceVar(&sources, "source", nil, "sources to read (default graph.alerts)")
+	f.StringVar(&n.Region, "region", "", "region of its data, for sources with regional hosts: eu, us, uk; Defender for Endpoint also au, swa, ina, aea")
+	f.StringSliceVar(&sources, "source", nil, "sources to read: graph.alerts, graph.incidents, mde.alerts, siem.detections (default graph.alerts)")
 	f.StringVar(&n.Start, "start", "", "where to begin: now, an instant, or an age such as 24h or 30d (default: the config's)")
 	f.StringVar(&refresh, "refresh-token", "", "read with a delegated refresh token, from a file, or - for standard input")
 	return c

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,7 +80,7 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 	var custom []entra.Cloud
 	for _, c := range cfg.Clouds {
 		custom = append(custom, entra.Cloud{Name: c.Name, Authority: c.Authority, Graph: c.Graph, GraphResource: c.GraphResource, SIEM: c.SIEM.Map(), SIEMResource: c.SIEMResource,
-			AllowPrivate: c.AllowPrivate, CAFile: c.CAFile})
+			MDE: c.MDE, MDERegions: c.MDERegions.Map(), MDEResource: c.MDEResource, AllowPrivate: c.AllowPrivate, CAFile: c.CAFile})
 	}
 	var err error
 	if a.clouds, err = entra.NewClouds(custom...); err != nil {
@@ -211,7 +212,29 @@ func (a *app) sources() []drover.Source {
 				return c.Host(s, t.Region)
 			}}
 	}
-	return []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+	return []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)),
+		defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+}
+
+// allSources are the sources that a tenant can be read by.
+var allSources = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections}
+
+// unknownSource is the error of a source that does not exist.
+func unknownSource(s drover.SourceID) error {
+	known := make([]string, 0, len(allSources))
+	for _, a := range allSources {
+		known = append(known, string(a))
+	}
+	return usageError{fmt.Errorf("there is no source %q; known are: %s", s, strings.Join(known, ", "))}
+}
+
+// serves says why a tenant's cloud does not have a source.
+func (a *app) serves(t drover.Tenant, s drover.SourceID) error {
+	c, err := a.clouds.Of(t)
+	if err == nil {
+		_, err = c.Host(s, t.Region)
+	}
+	return err
 }
 
 // compare is how revisions are told apart.
@@ -308,10 +331,17 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, Forget: a.tokens.Drop, PruneOnce: a.pruneOnce, Ends: a.ending,
+	return &admin.Local{
+		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
+		Check:     a.checkTenant,
+		Serves:    a.serves,
+		Forget:    a.tokens.Drop,
+		PruneOnce: a.pruneOnce,
+		Ends:      a.ending,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
-		}}
+		},
+	}
 }
 
 // operator opens the ledger, or asks the process that has it open. close must
@@ -345,6 +375,10 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Fin
 	now := drover.NoInstant
 	for _, s := range a.sources() {
 		if !slices.Contains(t.Sources, s.ID()) {
+			continue
+		}
+		if err := a.serves(t, s.ID()); err != nil {
+			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
 			continue
 		}
 		if _, err := a.tokens.Token(ctx, t, s.ID()); err != nil {

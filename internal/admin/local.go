@@ -22,6 +22,9 @@ type Local struct {
 	DefaultStart string
 	// Check makes a test call to each feed of a tenant. It may be nil.
 	Check func(ctx context.Context, t drover.Tenant) []Finding
+	// Serves says why a tenant's cloud does not have a source, nil if it does. It
+	// may be nil.
+	Serves func(t drover.Tenant, s drover.SourceID) error
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// Forget drops what the process holds in memory of a tenant that has been
@@ -81,6 +84,14 @@ func (l *Local) AddTenant(ctx context.Context, n NewTenant) (drover.Tenant, erro
 	}
 	if err := oneOf("app", t.App, l.Apps); err != nil {
 		return drover.Tenant{}, usage(op, "define it under apps: in the config", err)
+	}
+	for _, s := range t.Sources {
+		if l.Serves == nil {
+			break
+		}
+		if err := l.Serves(t, s); err != nil {
+			return drover.Tenant{}, usage(op, drover.HintOf(err), fmt.Errorf("it cannot be read by %s: %w", s, err))
+		}
 	}
 	if t.Start, err = ParseStart(orDefault(n.Start, orDefault(l.DefaultStart, "now")), time.Now()); err != nil {
 		return drover.Tenant{}, usage(op, "", err)

@@ -67,6 +67,35 @@ func TestNoMinuteSeesMoreRequestsThanAreAllowed(t *testing.T) {
 	})
 }
 
+func TestNoHourSeesMoreRequestsThanAreAllowed(t *testing.T) {
+	story(t, 2, func(w *world) {
+		w.hourly, w.api.page = 150, 5
+		now := time.Now()
+		for n := range 2000 {
+			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n-2400)*time.Minute)))
+		}
+		w.begin()
+		w.pass(8 * time.Hour)
+		if got := w.ledgered(0); len(got) != 2000 {
+			t.Errorf("%d of 2000 revisions in eight hours", len(got))
+		}
+		w.api.mu.Lock()
+		defer w.api.mu.Unlock()
+		for n := range 2 {
+			times := w.api.asked[tenantID(n)]
+			for i, from := range times {
+				end, _ := slices.BinarySearchFunc(times, from.Add(time.Hour), time.Time.Compare)
+				if end-i > w.hourly {
+					t.Fatalf("tenant %d: %d requests in the hour from %s", n, end-i, from)
+				}
+			}
+			if len(times) < 4*60 {
+				t.Errorf("tenant %d was read %d times in eight hours", n, len(times))
+			}
+		}
+	})
+}
+
 func TestAThrottledFeedWaitsAsToldAndTheOthersDoNot(t *testing.T) {
 	early, others, told := 0, 0, 0
 	story(t, 2, func(w *world) {

@@ -71,7 +71,9 @@ type Options struct {
 	// Allowance is how many requests a minute a tenant's source may get; 0, or
 	// no function: as many as it takes.
 	Allowance func(t drover.Tenant, s drover.SourceID) int
-	Log       *slog.Logger
+	// Hourly is the same for an hour, where an API has a limit of that kind too.
+	Hourly func(t drover.Tenant, s drover.SourceID) int
+	Log    *slog.Logger
 	// Notify is told of what happens, for progress and metrics. It must not
 	// block. May be nil.
 	Notify func(Event)

@@ -161,6 +161,7 @@ type world struct {
 	store  ledger.Store
 	every  time.Duration // the interval, a minute if 0
 	most   int           // requests a minute that a feed is allowed, 0: no bound
+	hourly int           // requests an hour
 	back   int           // cursors that went back
 	at     map[drover.Feed]drover.Instant
 	keys   func() error // what a look-up of keys fails with; nil: nothing
@@ -208,7 +209,7 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 func (w *world) begin() { w.beginWith(w.api) }
 
 func (w *world) beginWith(source drover.Source) {
-	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
+	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Hourly: func(drover.Tenant, drover.SourceID) int { return w.hourly }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()

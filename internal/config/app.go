@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -91,10 +92,10 @@ func (c Certificate) Read() (cert []byte, key drover.Secret, err error) {
 	return cert, drover.NewSecret(text), nil
 }
 
-// builtinClouds are the clouds whose hosts drover knows. China has Entra and
-// Graph but no security alerts (reference graph-security §1); its name is kept
-// so that nothing else takes it.
-var builtinClouds = []string{"china", "dod", "gcc", "gcc-high", "worldwide"}
+// builtinClouds are the clouds whose hosts drover knows. China and the sovereign
+// clouds have Entra and Graph but no security alerts (reference graph-security
+// §1); their names are kept so that nothing else takes them.
+var builtinClouds = []string{"bleu", "china", "delos", "dod", "gcc", "gcc-high", "govsg", "worldwide"}
 
 // Cloud says where a cloud's services are.
 type Cloud struct {
@@ -109,6 +110,12 @@ type Cloud struct {
 	SIEM SIEMHosts `yaml:"siem"`
 	// Audience of the SIEM API's tokens.
 	SIEMResource string `yaml:"siem_resource" kind:"url" default:"https://graph.windows.net"`
+	// Host of Defender for Endpoint's API, such as https://api.security.microsoft.com. Without it the cloud has none.
+	MDE string `yaml:"mde" kind:"url"`
+	// Nearer hosts of Defender for Endpoint's API by region. A tenant of another region, or of none, is read at mde.
+	MDERegions MDEHosts `yaml:"mde_regions"`
+	// Audience of Defender for Endpoint's tokens, which is not its host.
+	MDEResource string `yaml:"mde_resource" kind:"url" default:"https://api.securitycenter.microsoft.com"`
 	// PEM file of certificate authorities that are trusted for this cloud besides the system's.
 	CAFile string `yaml:"ca_file" kind:"path"`
 	// Its hosts may have private addresses.
@@ -127,12 +134,35 @@ type SIEMHosts struct {
 
 // Map returns the hosts that are set, by region.
 func (h SIEMHosts) Map() map[string]string {
-	m := make(map[string]string)
-	for region, host := range map[string]string{"eu": h.EU, "us": h.US, "uk": h.UK} {
-		if host != "" {
-			m[region] = host
-		}
-	}
+	return set(map[string]string{"eu": h.EU, "us": h.US, "uk": h.UK})
+}
+
+// MDEHosts are hosts of Defender for Endpoint's API by region.
+type MDEHosts struct {
+	// Host for tenants whose data is in the European Union.
+	EU string `yaml:"eu" kind:"url"`
+	// Host for tenants whose data is in the United States.
+	US string `yaml:"us" kind:"url"`
+	// Host for tenants whose data is in the United Kingdom.
+	UK string `yaml:"uk" kind:"url"`
+	// Host for tenants whose data is in Australia.
+	AU string `yaml:"au" kind:"url"`
+	// Host for tenants whose data is in Switzerland.
+	SWA string `yaml:"swa" kind:"url"`
+	// Host for tenants whose data is in India.
+	INA string `yaml:"ina" kind:"url"`
+	// Host for tenants whose data is in the United Arab Emirates.
+	AEA string `yaml:"aea" kind:"url"`
+}
+
+// Map returns the hosts that are set, by region.
+func (h MDEHosts) Map() map[string]string {
+	return set(map[string]string{"eu": h.EU, "us": h.US, "uk": h.UK, "au": h.AU, "swa": h.SWA, "ina": h.INA, "aea": h.AEA})
+}
+
+// set leaves out what is empty.
+func set(m map[string]string) map[string]string {
+	maps.DeleteFunc(m, func(_, host string) bool { return host == "" })
 	return m
 }
 

@@ -17,7 +17,7 @@ type Collect struct {
 	Overlap time.Duration `yaml:"overlap" default:"15m" min:"1s" max:"7d"`
 	// How many tenants are read at the same time.
 	Concurrency int `yaml:"concurrency" default:"16" min:"1" max:"1024"`
-	// How many alerts are asked for at once. Without it each source has its own.
+	// How many alerts are asked for at once; incidents are never more than 50. Without it each source has its own.
 	PageSize int `yaml:"page_size" min:"1" max:"1000" standard:"each source's own"`
 	// How much of Microsoft's limits drover uses; the rest is left to the customer's other tools.
 	Share Share `yaml:"share" default:"50%" min:"1%" max:"100%"`

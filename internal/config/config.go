@@ -41,7 +41,7 @@ type Config struct {
 	Vault Vault `yaml:"vault"`
 	// Apps are the app registrations with which tenants are read, by name. A tenant that names none is read with the one named default.
 	Apps map[string]App `yaml:"apps" names:"slug"`
-	// Clouds are national or private clouds beside the built-in ones: worldwide, gcc, gcc-high, dod and china.
+	// Clouds are national or private clouds beside the built-in ones: worldwide, gcc, gcc-high, dod, and those without security alerts: china, bleu, delos, govsg.
 	Clouds map[string]Cloud `yaml:"clouds" names:"slug"`
 	// Proxy says how the outside is reached.
 	Proxy Proxy `yaml:"proxy"`

@@ -33,6 +33,9 @@ clouds:
     authority: https://login.lab.test/
     graph: https://graph.lab.test
     siem: {eu: "https://siem-eu.lab.test"}
+    mde: https://mde.lab.test
+    mde_regions: {au: "https://au.mde.lab.test"}
+    mde_resource: https://mde.lab.test/api
     ca_file: lab.pem
     allow_private: true
 proxy: {microsoft: http://proxy.example:3128, sinks: environment}
@@ -82,6 +85,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		},
 		Clouds: map[string]Cloud{"lab": {
 			Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: SIEMHosts{EU: "https://siem-eu.lab.test"},
+			MDE: "https://mde.lab.test", MDERegions: MDEHosts{AU: "https://au.mde.lab.test"}, MDEResource: "https://mde.lab.test/api",
 			SIEMResource: "https://graph.windows.net", CAFile: "/etc/drover/lab.pem", AllowPrivate: true,
 		}},
 		Proxy: Proxy{Microsoft: "http://proxy.example:3128", Sinks: "environment"},

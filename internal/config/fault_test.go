@@ -135,7 +135,7 @@ var faultCases = map[string]struct{ text, want string }{
 	"an app's unknown cloud":      {"apps:\n  default:\n    client_id: 22222222-2222-4222-8222-222222222222\n    cloud: gcchigh", `4: there is no cloud named "gcchigh"; did you mean "gcc-high"?`},
 	"an app without its ID":       {"apps:\n  default: {}", `2: default needs the key client_id`},
 	"a client ID that is none":    {"apps: {default: {client_id: my-app}}", `1: client_id: "my-app" is not an ID of the form 3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60 (Entra admin center > App registrations)`},
-	"a built-in cloud's name":     {"clouds:\n  worldwide: {authority: https://evil.example, graph: https://evil.example}", `2: a cloud cannot be named worldwide: that is a built-in one; built in are china, dod, gcc, gcc-high, worldwide`},
+	"a built-in cloud's name":     {"clouds:\n  worldwide: {authority: https://evil.example, graph: https://evil.example}", `2: a cloud cannot be named worldwide: that is a built-in one; built in are bleu, china, delos, dod, gcc, gcc-high, govsg, worldwide`},
 	"a cloud without TLS":         {"clouds: {lab: {authority: http://a, graph: https://g}}", `1: authority: expected an https URL such as https://splunk.example:8088, without user, password or query`},
 	"a route to an unknown sink":  {"sinks: {archive: {type: stdout}}\nroutes:\n  - sinks:\n      - archve", `4: there is no sink named "archve"; did you mean "archive"?`},
 	"a route that is never taken": {"sinks: {a: {type: stdout}}\nroutes:\n  - sinks: [a]\n  - {tenants: [contoso], drop: true}", `4: this route is never reached: entry 1 matches every tenant`},

@@ -45,17 +45,29 @@ type entry struct {
 	changed  drover.Instant
 	severity string
 	product  string
+	state    string // "new" if empty
 	raw      string // overrides what is made of the rest
 }
 
-func (e entry) json(siem bool) string {
+// pascal turns a value of Graph into the spelling of Defender for Endpoint.
+func pascal(v string) string {
+	if v == "unknown" {
+		return "UnSpecified"
+	}
+	return strings.ToUpper(v[:min(len(v), 1)]) + v[min(len(v), 1):]
+}
+
+func (e entry) json(s drover.SourceID) string {
+	state := cmp.Or(e.state, "new")
 	switch {
 	case e.raw != "":
 		return e.raw
-	case siem:
+	case s == drover.MDEAlerts:
+		return fmt.Sprintf(`{"id":%q,"incidentId":1,"severity":%q,"status":%q,"alertCreationTime":%q,"lastUpdateTime":%q,"aadTenantId":%q,"evidence":[]}`, e.id, pascal(e.severity), pascal(state), e.changed, e.changed, tenantA)
+	case s == drover.SIEMDetections:
 		return fmt.Sprintf(`{"AlertTime":%q,"Severity":"High","AlertId":"da1_1","FullId":%q,"LastProcessedTimeUtc":%q,"AlertPart":0}`, e.changed, e.id, e.changed)
 	}
-	return fmt.Sprintf(`{"id":%q,"lastUpdateDateTime":%q,"createdDateTime":%q,"tenantId":%q,"severity":%q,"serviceSource":%q,"status":"new"}`, e.id, e.changed, e.changed, tenantA, e.severity, e.product)
+	return fmt.Sprintf(`{"id":%q,"lastUpdateDateTime":%q,"createdDateTime":%q,"tenantId":%q,"severity":%q,"serviceSource":%q,"status":%q}`, e.id, e.changed, e.changed, tenantA, e.severity, e.product, state)
 }
 
 // api is a pretend Graph and SIEM API for one tenant. Its knobs are the ways
@@ -65,20 +77,23 @@ type api struct {
 	now     drover.Instant
 	entries []entry
 
-	clamp     int    // rows in a page at most, 0: what was asked for
-	least     int    // rows in a page at least, whatever was asked for
-	refuseTop int    // a larger $top is 400
-	noLinks   bool   // a page never has a link
-	emptyHead bool   // the first page of an answer is empty and has a link
-	skipLimit int    // a deeper $skip is 400, 0: none
-	order     string // "", "desc", "shuffled"
-	cap       int    // only the newest so many of a range, 0: all
-	coarse    time.Duration
-	noDate    bool
-	before    func(a *api, n int) // is called before request n, from 1
-	answer    func(a *api, n int, w http.ResponseWriter, r *http.Request) bool
-	rewrite   func(n int, body []byte) []byte
-	rename    func(next string) string
+	clamp        int    // rows in a page at most, 0: what was asked for
+	least        int    // rows in a page at least, whatever was asked for
+	refuseTop    int    // a larger $top is 400
+	noLinks      bool   // a page never has a link
+	links        bool   // also one of Defender for Endpoint has
+	emptyHead    bool   // the first page of an answer is empty and has a link
+	deafToSkip   bool   // $skip means nothing
+	noConditions bool   // a filter on anything but time is 400
+	skipLimit    int    // a deeper $skip is 400, 0: none
+	order        string // "", "desc", "shuffled"
+	cap          int    // only the newest so many of a range, 0: all
+	coarse       time.Duration
+	noDate       bool
+	before       func(a *api, n int) // is called before request n, from 1
+	answer       func(a *api, n int, w http.ResponseWriter, r *http.Request) bool
+	rewrite      func(n int, body []byte) []byte
+	rename       func(next string) string
 
 	requests []string
 	tokens   []string
@@ -117,11 +132,20 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.answer != nil && a.answer(a, n, w, r) {
 		return
 	}
-	if r.URL.Path == siemPath {
-		a.siem(w, r, n)
-		return
+	switch r.URL.Path {
+	case graphPath:
+		a.odata(w, r, n, drover.GraphAlerts)
+	case incidentPath:
+		a.odata(w, r, n, drover.GraphIncidents)
+	case siemPath: // that of Defender for Endpoint as well
+		if r.URL.Query().Has("$filter") {
+			a.odata(w, r, n, drover.MDEAlerts)
+		} else {
+			a.siem(w, r, n)
+		}
+	default:
+		w.WriteHeader(404)
 	}
-	a.graph(w, r, n)
 }
 
 func (a *api) floor(i drover.Instant) drover.Instant {
@@ -148,11 +172,25 @@ func (a *api) siem(w http.ResponseWriter, r *http.Request, n int) {
 	if a.cap > 0 && len(rows) > a.cap {
 		rows = rows[:a.cap]
 	}
-	a.write(w, n, rows, "", true)
+	a.write(w, n, rows, "", drover.SIEMDetections)
 }
 
-func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
+// odata is Graph, and Defender for Endpoint: that one shows the newest first and
+// gives no links unless it is told to.
+func (a *api) odata(w http.ResponseWriter, r *http.Request, n int, s drover.SourceID) {
 	q := r.URL.Query()
+	for _, term := range strings.Split(q.Get("$filter"), " and ") {
+		member, _, _ := strings.Cut(term, " ")
+		if !slices.Contains(filters[s], member) || a.noConditions && !strings.HasPrefix(member, "lastUpdate") {
+			w.WriteHeader(400)
+			fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"Invalid filter clause"}}`)
+			return
+		}
+	}
+	if s == drover.MDEAlerts && (q.Get("$expand") != "evidence" || q.Has("$orderby")) || s == drover.GraphIncidents && q.Has("$expand") {
+		w.WriteHeader(400)
+		return
+	}
 	var rows []entry
 	for _, e := range a.entries {
 		if a.matches(e, q.Get("$filter")) {
@@ -162,7 +200,11 @@ func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
 	slices.SortStableFunc(rows, func(x, y entry) int {
 		return cmp.Or(cmp.Compare(x.changed, y.changed), strings.Compare(x.id, y.id))
 	})
-	switch a.order {
+	order := a.order
+	if s == drover.MDEAlerts {
+		order = cmp.Or(order, "desc")
+	}
+	switch order {
 	case "desc":
 		slices.Reverse(rows)
 	case "shuffled":
@@ -172,9 +214,13 @@ func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
 	if err != nil {
 		top = 100
 	}
-	if a.refuseTop > 0 && top > a.refuseTop {
+	refuse := map[drover.SourceID]int{drover.GraphIncidents: 50, drover.MDEAlerts: 10_000}[s]
+	if a.refuseTop > 0 {
+		refuse = a.refuseTop
+	}
+	if refuse > 0 && top > refuse {
 		w.WriteHeader(400)
-		fmt.Fprintf(w, `{"error":{"code":"","message":"The query specified in the URI is not valid. The limit of '%d' for Top query has been exceeded. The value from the incoming request is '%d'."}}`, a.refuseTop, top)
+		fmt.Fprintf(w, `{"error":{"code":"","message":"The query specified in the URI is not valid. The limit of '%d' for Top query has been exceeded. The value from the incoming request is '%d'."}}`, refuse, top)
 		return
 	}
 	top = max(top, a.least)
@@ -182,6 +228,9 @@ func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
 		top = min(top, a.clamp)
 	}
 	skip, _ := strconv.Atoi(q.Get("$skip"))
+	if a.deafToSkip {
+		skip = 0
+	}
 	if a.skipLimit > 0 && skip > a.skipLimit {
 		w.WriteHeader(400)
 		fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"Query option 'SkipToken' is not allowed"}}`)
@@ -197,17 +246,27 @@ func (a *api) graph(w http.ResponseWriter, r *http.Request, n int) {
 		return "https://" + r.Host + r.URL.Path + "?" + v.Encode()
 	}
 	if a.emptyHead && !q.Has("$skip") {
-		a.write(w, n, nil, link(0), false)
+		a.write(w, n, nil, link(0), s)
 		return
+	}
+	if a.cap > 0 {
+		rows = rows[:min(a.cap, len(rows))]
 	}
 	rows = rows[min(skip, len(rows)):]
 	if len(rows) > top {
 		rows, next = rows[:top], link(skip+top)
 	}
-	if a.noLinks {
+	if a.noLinks || s == drover.MDEAlerts && !a.links {
 		next = ""
 	}
-	a.write(w, n, rows, next, false)
+	a.write(w, n, rows, next, s)
+}
+
+// filters are what may be asked for.
+var filters = map[drover.SourceID][]string{
+	drover.GraphAlerts:    {"lastUpdateDateTime", "severity", "status", "serviceSource"},
+	drover.GraphIncidents: {"lastUpdateDateTime", "severity", "status"},
+	drover.MDEAlerts:      {"lastUpdateTime", "severity", "status"},
 }
 
 func (a *api) matches(e entry, filter string) bool {
@@ -216,7 +275,7 @@ func (a *api) matches(e entry, filter string) bool {
 		if len(f) != 3 {
 			continue
 		}
-		if f[0] == "lastUpdateDateTime" {
+		if f[0] == "lastUpdateDateTime" || f[0] == "lastUpdateTime" {
 			lit, have := a.floor(at(f[2])), e.changed
 			if a.coarse > 0 {
 				have = a.floor(have)
@@ -226,16 +285,17 @@ func (a *api) matches(e entry, filter string) bool {
 			}
 			continue
 		}
-		have := map[string]string{"severity": e.severity, "serviceSource": e.product}[f[0]]
-		if eq := have == strings.Trim(f[2], "'"); eq != (f[1] == "eq") {
+		have, lit := map[string]string{"severity": e.severity, "serviceSource": e.product, "status": cmp.Or(e.state, "new")}[f[0]], strings.Trim(f[2], "'")
+		if eq := have == lit || pascal(have) == lit; eq != (f[1] == "eq") {
 			return false
 		}
 	}
 	return true
 }
 
-func (a *api) write(w http.ResponseWriter, n int, rows []entry, next string, siem bool) {
+func (a *api) write(w http.ResponseWriter, n int, rows []entry, next string, s drover.SourceID) {
 	var b bytes.Buffer
+	siem := s == drover.SIEMDetections
 	if !siem {
 		b.WriteString(`{"@odata.context":"x",`)
 		if next != "" {
@@ -252,7 +312,7 @@ func (a *api) write(w http.ResponseWriter, n int, rows []entry, next string, sie
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(e.json(siem))
+		b.WriteString(e.json(s))
 		a.served[alert{e.id, e.changed}] = true
 	}
 	b.WriteByte(']')
@@ -389,7 +449,29 @@ func (r result) missing(want []entry) (lost []string) {
 func entries(prefix string, n int, from drover.Instant, step time.Duration) (out []entry) {
 	for i := range n {
 		out = append(out, entry{id: fmt.Sprintf("%s%05d", prefix, i), changed: from.Add(time.Duration(i) * step),
-			severity: severities[i%len(severities)], product: products[i%len(products)]})
+			severity: severities[i%len(severities)], product: products[i%len(products)], state: []string{"new", "inProgress", "resolved"}[i/len(severities)%3]})
 	}
 	return out
 }
+
+// sources are all of them, in pages of a size where that can be asked for.
+var sources = map[drover.SourceID]func(o Options) drover.Source{
+	drover.GraphAlerts:    func(o Options) drover.Source { return NewGraphAlerts(o) },
+	drover.GraphIncidents: func(o Options) drover.Source { return NewGraphIncidents(o) },
+	drover.MDEAlerts:      func(o Options) drover.Source { return NewMDEAlerts(o) },
+	drover.SIEMDetections: func(o Options) drover.Source { return NewSIEMDetections(o) },
+}
+
+// paged are those that take a page size.
+var paged = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts}
+
+// of builds a source that asks for pages of a size, 0 for its own.
+func of(s drover.SourceID, a *api, size int) drover.Source {
+	o := options(a)
+	if o.PageSize = size; s == drover.SIEMDetections {
+		o.PageSize = 0
+	}
+	return sources[s](o)
+}
+
+func mde(a *api) *MDEAlerts { return NewMDEAlerts(options(a)) }

@@ -3,6 +3,7 @@ package defender
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,16 +15,19 @@ import (
 
 // client makes the calls of one pass.
 type client struct {
-	opt    Options
-	source drover.SourceID
-	op     string
-	gone   string // the hint when the API is not there
-	tenant drover.Tenant
-	header http.Header
-	vain   *vain
-	clock  clock
-	asked  int               // requests since the last page
-	used   []*httpx.Response // whose memory the rows of the last page lie in
+	opt        Options
+	source     drover.SourceID
+	op         string
+	permission string // that the customer must consent to
+	forbidden  string // the hint to a 403 that does not say why
+	gone       string // the hint when the API is not there
+	retiring   bool   // its host may go away for good
+	tenant     drover.Tenant
+	header     http.Header
+	vain       *vain
+	clock      clock
+	asked      int               // requests since the last page
+	used       []*httpx.Response // whose memory the rows of the last page lie in
 }
 
 // Close gives back the memory of the last page. The pass is over.
@@ -90,6 +94,8 @@ func (c *client) get(ctx context.Context, origin, url string) (*httpx.Response, 
 		switch {
 		case errors.Is(err, httpx.ErrOrigin):
 			return nil, c.outside(err)
+		case err != nil && c.retiring && isNoHost(err):
+			return nil, &drover.Error{Op: c.op, Tenant: c.tenant.ID, Kind: drover.Denied, Err: err, Hint: c.gone}
 		case err != nil:
 			return nil, &drover.Error{Op: c.op, Tenant: c.tenant.ID, Kind: drover.Transient, Err: err}
 		case res.Status != http.StatusUnauthorized || httpx.IsHTML(res):
@@ -107,6 +113,13 @@ func (c *client) get(ctx context.Context, origin, url string) (*httpx.Response, 
 		}
 		c.opt.Tokens.Invalidate(c.tenant, c.source, token)
 	}
+}
+
+// isNoHost reports whether the name of the host is not there any more, by the
+// word of a name server.
+func isNoHost(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // told returns how many requests a page took, and begins anew.
@@ -152,7 +165,8 @@ func (c *client) outside(err error) error {
 // graph-security §10).
 var (
 	rolesTexts      = []string{"missing application roles", "required roles"}
-	noDefenderTexts = []string{"not provisioned", "account mode is inactive", "license"}
+	noDefenderTexts = []string{"not provisioned", "account mode is inactive", "license", "not onboarded"}
+	audienceTexts   = []string{"authorization payload", "audience"}
 )
 
 // refused makes an error of an answer that is not a page: who must do what.
@@ -173,12 +187,16 @@ func (c *client) refused(res *httpx.Response) error {
 	}
 	denied := res.Status == http.StatusForbidden || res.Status == http.StatusUnauthorized
 	switch {
-	case denied && says(noDefenderTexts):
+	case denied && (says(noDefenderTexts) || e.Code == "DisabledFeature"):
 		e.Hint = "the tenant has no active Defender: the customer must license it and open its portal once"
 	case denied && says(rolesTexts):
-		e.Hint = "a permission is missing: the customer's admin must consent to SecurityAlert.Read.All"
+		e.Hint = "a permission is missing: the customer's admin must consent to " + c.permission
+	case denied && says(audienceTexts):
+		e.Hint = "the API does not take a token of this audience: host and audience of an API are two settings of the tenant's cloud; check both in the config"
 	case res.Status == http.StatusUnauthorized:
 		e.Hint = "the API does not accept a fresh token: check the tenant's cloud, and whether its conditional access policies shut the app out"
+	case res.Status == http.StatusForbidden && c.forbidden != "":
+		e.Hint = c.forbidden
 	case res.Status == http.StatusForbidden:
 		e.Hint = "consent is missing or was withdrawn, or the tenant is not onboarded to Defender; the API does not say which"
 	case res.Status == http.StatusNotFound, res.Status == http.StatusGone:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func once(n int, status int, body string, header ...string) func(*api, int, http
 	}
 }
 
+// ops are what the sources say they do.
+var ops = map[drover.SourceID]string{drover.GraphAlerts: "read alerts", drover.GraphIncidents: "read incidents", drover.MDEAlerts: "read alerts", drover.SIEMDetections: "read detections"}
+
 func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
 	want := entries("a", 25, t0, time.Second)
 	dealt, moves, lost := 0, 0, 0
@@ -56,49 +60,56 @@ func TestAnAnswerThatIsNoPageMovesNothing(t *testing.T) {
 		"502 and a web page":        {502, `<html>`, []string{"Content-Type", "text/html"}, drover.Transient},
 		"a page that is cut":        {200, `{"value":[{"id":"a"`, nil, drover.Transient},
 	} {
-		for n := 1; n <= 3; n++ {
-			t.Run(fmt.Sprintf("%s, request %d", name, n), func(t *testing.T) {
-				a := newAPI(want...)
-				a.answer = once(n, tt.status, tt.body, tt.header...)
-				s := graph(a, 10)
-				p := s.Read(tenant(), open)
-				through := open.From
-				for {
-					page, err := p.Next(t.Context())
-					if err != nil {
-						var e *drover.Error
-						if !errors.As(err, &e) || e.Kind != tt.kind || e.Tenant != tenantA || e.Op != "read alerts" {
-							t.Errorf("got %#v", err)
+		for id := range sources {
+			for n := 1; n <= 3; n++ {
+				t.Run(fmt.Sprintf("%s, %s, request %d", id, name, n), func(t *testing.T) {
+					a := newAPI(want...)
+					a.answer = once(n, tt.status, tt.body, tt.header...)
+					p := of(id, a, 10).Read(tenant(), open)
+					through := open.From
+					for {
+						page, err := p.Next(t.Context())
+						if page.Done {
+							if len(a.requests) >= n {
+								t.Error("taken for a page")
+							}
+							return
 						}
-						if tt.kind == drover.Throttled && e.Wait < 2128*time.Millisecond {
-							t.Errorf("wait %s", e.Wait)
+						if err != nil {
+							var e *drover.Error
+							if !errors.As(err, &e) || e.Kind != tt.kind || e.Tenant != tenantA || e.Op != ops[id] {
+								t.Errorf("got %#v", err)
+							}
+							if tt.kind == drover.Throttled && e.Wait < 2128*time.Millisecond {
+								t.Errorf("wait %s", e.Wait)
+							}
+							dealt++
+							if page.Through > through || len(page.Rows) > 0 || page.Done {
+								moves++
+							}
+							break
 						}
-						dealt++
-						if page.Through > through || len(page.Rows) > 0 || page.Done {
-							moves++
-						}
-						break
+						through = page.Through
 					}
-					through = page.Through
-				}
-				page, err := p.Next(t.Context()) // the step that failed is repeated
-				if err != nil || page.Through < through {
-					t.Fatalf("through %s after %s, %v", page.Through, through, err)
-				}
-				a2 := newAPI(want...)
-				a2.answer = once(n, tt.status, tt.body, tt.header...)
-				got := read(t, graph(a2, 10), open, 100, 1)
-				lost += len(got.missing(want))
-				if lost := got.missing(want); !got.done || len(lost) > 0 {
-					t.Errorf("done %v, lost %v", got.done, lost)
-				}
-			})
+					page, err := p.Next(t.Context()) // the step that failed is repeated
+					if err != nil || page.Through < through {
+						t.Fatalf("through %s after %s, %v", page.Through, through, err)
+					}
+					a2 := newAPI(want...)
+					a2.answer = once(n, tt.status, tt.body, tt.header...)
+					got := read(t, of(id, a2, 10), open, 100, 1)
+					lost += len(got.missing(want))
+					if lost := got.missing(want); !got.done || len(lost) > 0 {
+						t.Errorf("done %v, lost %v", got.done, lost)
+					}
+				})
+			}
 		}
 	}
 	if moves > 0 {
 		t.Errorf("%d answers moved something", moves)
 	}
-	proof.Ran(t, "P19", "cursor moves %d by %d answers that are no page; lost %d", moves, dealt, lost)
+	proof.Ran(t, "P19", "cursor moves %d by %d answers of four sources that are no page; lost %d", moves, dealt, lost)
 }
 
 func TestJSONOfAnotherTypeIsStillAPage(t *testing.T) {
@@ -143,6 +154,42 @@ func TestARefusalSaysWhoMustDoWhat(t *testing.T) {
 			}
 		})
 	}
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		hint   string
+	}{
+		"a permission is missing":     {403, `{"error":{"code":"Forbidden","message":"Missing application roles. API required roles: Alert.Read.All,Alert.ReadWrite.All, application roles: .","target":"x"}}`, "consent to Alert.Read.All"},
+		"the audience, by 401":        {401, `{"error":{"code":"Unauthorized","message":"Invalid Authorization payload."}}`, "host and audience"},
+		"the audience, by 403":        {403, `{"error":{"code":"Forbidden","message":"The audience 'x' is invalid"}}`, "host and audience"},
+		"not onboarded":               {403, `{"error":{"code":"DisabledFeature","message":"x"}}`, "no active Defender"},
+		"no licence, by 401":          {401, `{"error":{"code":"Unauthorized","message":"Unauthorized request - reason of failure: No Tvm license"}}`, "no active Defender"},
+		"inactive, by 401":            {401, `{"error":{"code":"Unauthorized","message":"Unauthorized request - reason of failure: Account mode is inactive"}}`, "no active Defender"},
+		"it does not say":             {403, `{"error":{"code":"Forbidden","message":""}}`, "mde_resource"},
+		"a token that nobody accepts": {401, `{"error":{"code":"Unauthorized","message":""}}`, "fresh token"},
+		"it is retired":               {410, ``, "graph.alerts"},
+		"it is not there":             {404, `{"error":{"code":"NotFound","message":""}}`, "graph.alerts"},
+	} {
+		t.Run("Endpoint, "+name, func(t *testing.T) {
+			a := newAPI()
+			a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(tt.status)
+				fmt.Fprint(w, tt.body)
+				return true
+			}
+			got := read(t, mde(a), open, 5, 0)
+			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), tt.hint) {
+				t.Errorf("got %v, hint %q", got.errs, drover.HintOf(got.errs[0]))
+			}
+		})
+	}
+	t.Run("incidents want a permission of their own", func(t *testing.T) {
+		a := newAPI()
+		a.answer = once(1, 403, `{"error":{"code":"Forbidden","message":"Missing application roles. API required roles: SecurityIncident.Read.All, application roles: ."}}`)
+		if got := read(t, of(drover.GraphIncidents, a, 0), open, 5, 0); len(got.errs) != 1 || !strings.Contains(drover.HintOf(got.errs[0]), "consent to SecurityIncident.Read.All") {
+			t.Errorf("got %v", got.errs)
+		}
+	})
 	t.Run("the SIEM API is retired", func(t *testing.T) {
 		a := newAPI()
 		a.answer = once(1, 410, "")
@@ -156,29 +203,36 @@ func TestARefusalSaysWhoMustDoWhat(t *testing.T) {
 func TestATokenIsRenewedOnceAndTheSameQuestionAskedAgain(t *testing.T) {
 	want := entries("a", 25, t0, time.Second)
 	lost := 0
-	for n := 1; n <= 4; n++ {
-		a := newAPI(want...)
-		a.answer = once(n, 401, `{"error":{"code":"InvalidAuthenticationToken"}}`)
-		got := read(t, graph(a, 10), open, 100, 0)
-		whole(t, a, got, want)
-		if a.requests[n-1] != a.requests[n] || a.tokens[n-1] == a.tokens[n] {
-			t.Errorf("request %d: asked %q with another token, want the same", n, a.requests[n])
+	for id := range sources {
+		for n := 1; n <= 4; n++ {
+			a := newAPI(want...)
+			a.answer = once(n, 401, `{"error":{"code":"InvalidAuthenticationToken"}}`)
+			got := read(t, of(id, a, 10), open, 100, 0)
+			whole(t, a, got, want)
+			if len(a.requests) <= n { // it was all before
+				continue
+			}
+			if a.requests[n-1] != a.requests[n] || a.tokens[n-1] == a.tokens[n] {
+				t.Errorf("request %d: asked %q with another token, want the same", n, a.requests[n])
+			}
+			lost += len(got.missing(want))
 		}
-		lost += len(got.missing(want))
 	}
 	most := 0
-	for _, body := range []string{"", `{"error":{"code":"","message":"No Tvm license"}}`} {
-		most = max(most, tokensInAnHour(t, body))
+	for id := range sources {
+		for _, body := range []string{"", `{"error":{"code":"","message":"No Tvm license"}}`} {
+			most = max(most, tokensInAnHour(t, id, body))
+		}
 	}
 	if most > 3 {
 		t.Errorf("%d tokens in an hour of 401", most)
 	}
-	proof.Ran(t, "P32", "lost %d with a 401 between two pages, the same question asked again; token calls in an hour of 401s, one without a licence too: %d", lost, most)
+	proof.Ran(t, "P32", "lost %d with a 401 between two pages, the same question asked again; token calls in an hour of 401s, one without a licence too: %d; four sources", lost, most)
 }
 
 // tokensInAnHour counts the tokens that are asked for while every answer is 401
 // and a probe is made every minute.
-func tokensInAnHour(t *testing.T, body string) int {
+func tokensInAnHour(t *testing.T, id drover.SourceID, body string) int {
 	a := newAPI()
 	a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(401)
@@ -186,7 +240,7 @@ func tokensInAnHour(t *testing.T, body string) int {
 		return true
 	}
 	o := options(a)
-	s := NewGraphAlerts(o)
+	s := sources[id](o)
 	for range 60 {
 		if got := read(t, s, open, 1, 0); drover.KindOf(got.errs[0]) != drover.Denied {
 			t.Fatal(got.errs)
@@ -212,31 +266,33 @@ func TestATokenThatIsAcceptedAgainHealsTheFeed(t *testing.T) {
 
 func TestAPartialAnswerLeavesAGapForTheProviderAndMissingLicencesAreCoverage(t *testing.T) {
 	want := entries("a", 15, t0, time.Second)
-	a := newAPI(want...)
-	a.answer = func(_ *api, n int, w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Add("Warning", `199 - "Microsoft/IPC/504/10001", 199 - "Microsoft/MCAS/403/12"`)
-		w.Header().Add("Warning", `199 - "Vendor\x00/Odd/nonsense/1"`)
-		return false
-	}
-	got := read(t, graph(a, 10), open, 100, 0)
-	whole(t, a, got, want)
-	if !slices.Contains(got.absent, "Microsoft/MCAS") || slices.Contains(got.absent, "Microsoft/IPC") {
-		t.Errorf("absent %q", got.absent)
-	}
-	at := open.From
-	for _, s := range got.skipped {
-		switch s.Provider {
-		case "Microsoft/IPC":
-			if s.Span.From != at {
-				t.Errorf("a gap from %s, want from %s", s.Span.From, at)
-			}
-			at = s.Span.To
-		case "Microsoft/MCAS":
-			t.Error("what is not licensed is no gap")
+	for id := range sources {
+		a := newAPI(want...)
+		a.answer = func(_ *api, n int, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Add("Warning", `199 - "Microsoft/IPC/504/10001", 199 - "Microsoft/MCAS/403/12"`)
+			w.Header().Add("Warning", `199 - "Vendor\x00/Odd/nonsense/1"`)
+			return false
 		}
-	}
-	if at != got.through {
-		t.Errorf("the gaps reach to %s, the pass to %s", at, got.through)
+		got := read(t, of(id, a, 10), open, 100, 0)
+		whole(t, a, got, want)
+		if !slices.Contains(got.absent, "Microsoft/MCAS") || slices.Contains(got.absent, "Microsoft/IPC") {
+			t.Errorf("absent %q", got.absent)
+		}
+		at := open.From
+		for _, s := range got.skipped {
+			switch s.Provider {
+			case "Microsoft/IPC":
+				if s.Span.From != at {
+					t.Errorf("a gap from %s, want from %s", s.Span.From, at)
+				}
+				at = s.Span.To
+			case "Microsoft/MCAS":
+				t.Error("what is not licensed is no gap")
+			}
+		}
+		if at != got.through {
+			t.Errorf("the gaps reach to %s, the pass to %s", at, got.through)
+		}
 	}
 	t.Run("206 that names nobody", func(t *testing.T) {
 		a := newAPI()
@@ -280,7 +336,7 @@ func TestLinksWithoutEndEndAndNothingIsClaimed(t *testing.T) {
 				}
 				var rows []string
 				for i := range 3 {
-					rows = append(rows, ties[(n*3+i)%30].json(false))
+					rows = append(rows, ties[(n*3+i)%30].json(drover.GraphAlerts))
 				}
 				fmt.Fprintf(w, `{"@odata.nextLink":%q,"value":[%s]}`, fmt.Sprintf(base+graphPath+"?$skiptoken=%d", n), strings.Join(rows, ","))
 				return true
@@ -296,6 +352,9 @@ func TestLinksWithoutEndEndAndNothingIsClaimed(t *testing.T) {
 		}
 	})
 }
+
+// paths are the collections.
+var paths = map[drover.SourceID]string{drover.GraphAlerts: graphPath, drover.GraphIncidents: incidentPath, drover.MDEAlerts: mdePath, drover.SIEMDetections: siemPath}
 
 // hostile are links that must not be followed with a token.
 var hostile = []string{
@@ -322,41 +381,45 @@ func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 		t.Fatalf("%d spellings", len(hostile))
 	}
 	foreign, followed := 0, 0 // bytes of tokens that would leave; links that were taken
-	for _, link := range hostile {
-		a := newAPI(want...)
-		a.rename = func(string) string { return link }
-		o := options(a)
-		o.PageSize = 10
-		a.clamp = 10
-		o.HTTP = func(drover.Tenant) (Doer, error) {
-			return guard{direct{a}, func(r httpx.Request) {
-				if !strings.HasPrefix(r.URL, base+graphPath+"?") || r.Origin != base+graphPath {
-					foreign += len(r.Bearer.Reveal())
-					t.Errorf("%q: a token goes to %q", link, r.URL)
-				}
-			}}, nil
-		}
-		p := NewGraphAlerts(o).Read(tenant(), open)
-		got := result{through: drover.NoInstant}
-		for range 10 {
-			page, err := p.Next(t.Context())
-			if err != nil {
-				got.errs = append(got.errs, err)
-				break
+	for _, id := range paged {
+		path := paths[id]
+		for _, link := range hostile {
+			link := strings.NewReplacer("v1.0/security/alerts_v2", path[1:], "v1.0/security/incidents", "v1.0/security/alerts").Replace(link)
+			a := newAPI(want...)
+			a.rename = func(string) string { return link }
+			o := options(a)
+			o.PageSize = map[drover.SourceID]int{drover.MDEAlerts: 20}[id] // less than is asked for, so that the link counts
+			a.clamp, a.links = 10, true
+			o.HTTP = func(drover.Tenant) (Doer, error) {
+				return guard{direct{a}, func(r httpx.Request) {
+					if !strings.HasPrefix(r.URL, base+path+"?") || r.Origin != base+path {
+						foreign += len(r.Bearer.Reveal())
+						t.Errorf("%q: a token goes to %q", link, r.URL)
+					}
+				}}, nil
 			}
-			got.through, got.done = page.Through, got.done || page.Done
-		}
-		if len(got.errs) == 0 || got.done {
-			followed++
-			t.Errorf("%q was taken for a link", link)
-			continue
-		}
-		var e *drover.Error
-		if !errors.As(got.errs[0], &e) || e.Kind != drover.Transient || e.Code != "link outside origin" || strings.Contains(e.Error(), "evil") {
-			t.Errorf("%q: %v", link, got.errs[0])
-		}
-		if got.through > t0 {
-			t.Errorf("%q: through %s", link, got.through)
+			p := sources[id](o).Read(tenant(), open)
+			got := result{through: drover.NoInstant}
+			for range 100 {
+				page, err := p.Next(t.Context())
+				if err != nil {
+					got.errs = append(got.errs, err)
+					break
+				}
+				got.through, got.done = page.Through, got.done || page.Done
+			}
+			if len(got.errs) == 0 || got.done {
+				followed++
+				t.Errorf("%q was taken for a link", link)
+				continue
+			}
+			var e *drover.Error
+			if !errors.As(got.errs[0], &e) || e.Kind != drover.Transient || e.Code != "link outside origin" || strings.Contains(e.Error(), "evil") {
+				t.Errorf("%q: %v", link, got.errs[0])
+			}
+			if got.through > t0 {
+				t.Errorf("%q: through %s", link, got.through)
+			}
 		}
 	}
 	// Spellings put together from pieces of these, and of what a link may be.
@@ -385,7 +448,7 @@ func TestALinkThatLeadsElsewhereGetsNoToken(t *testing.T) {
 	if accepted == 0 {
 		t.Error("no link was good: nothing was tried")
 	}
-	proof.Ran(t, "P03", "token bytes seen elsewhere: %d over %d spellings, and %d made of their pieces, of which %d lead home; links followed %d", foreign, len(hostile), made, accepted, followed)
+	proof.Ran(t, "P03", "token bytes seen elsewhere: %d over %d spellings at three sources, and %d made of their pieces, of which %d lead home; links followed %d", foreign, len(hostile), made, accepted, followed)
 }
 
 // home reports whether a request goes to the collection and nowhere else.
@@ -427,53 +490,77 @@ func FuzzLink(f *testing.F) {
 
 func TestALinkRefusedStartsTheInstantAgain(t *testing.T) {
 	want := slices.Concat(entries("t", 30, t0, 0), entries("z", 5, t0.Add(time.Second), time.Second))
-	links, lost := 0, 0
+	links, lost, rows := 0, 0, 0
 	// Refused once, the run is begun again; for ever, the instant is divided.
-	for _, tt := range []struct{ status, times int }{{400, 1}, {404, 1}, {410, 1}, {400, 1 << 20}, {404, 1 << 20}, {410, 1 << 20}} {
-		a := newAPI(want...)
-		a.clamp = 10
-		refused, status := 0, tt.status
-		a.answer = func(_ *api, _ int, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Query().Has("$skip") && refused < tt.times {
-				refused++
-				w.WriteHeader(status)
-				fmt.Fprint(w, `{"error":{"code":"","message":"Query option 'SkipToken' is not allowed"}}`)
-				return true
-			}
-			return false
-		}
-		got := read(t, graph(a, 10), open, 200, 0)
-		whole(t, a, got, want)
-		if refused == 0 {
-			t.Fatal("no link was followed")
-		}
-		links, lost = links+refused, lost+len(got.missing(want))
-	}
-	// A host that is not there any more is another matter.
-	gone := 0
-	for _, status := range []int{404, 410} {
-		for name, of := range map[drover.SourceID]func(Options) drover.Source{
-			drover.GraphAlerts:    func(o Options) drover.Source { return NewGraphAlerts(o) },
-			drover.SIEMDetections: func(o Options) drover.Source { return NewSIEMDetections(o) },
-		} {
+	for _, id := range paged {
+		for _, tt := range []struct{ status, times int }{{400, 1}, {404, 1}, {410, 1}, {400, 1 << 20}, {404, 1 << 20}, {410, 1 << 20}} {
 			a := newAPI(want...)
-			a.answer = func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true }
-			got := read(t, of(options(a)), open, 5, 3)
-			hint := "alerts_v2"
-			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), hint) {
-				t.Errorf("%s, %d: %v", name, status, got.errs)
+			a.clamp, a.links = 10, true
+			refused, status := 0, tt.status
+			a.answer = func(_ *api, _ int, w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Query().Has("$skip") && refused < tt.times {
+					refused++
+					w.WriteHeader(status)
+					fmt.Fprint(w, `{"error":{"code":"","message":"Query option 'SkipToken' is not allowed"}}`)
+					return true
+				}
+				return false
+			}
+			got := read(t, of(id, a, map[drover.SourceID]int{drover.MDEAlerts: 20}[id]), open, 500, 0)
+			whole(t, a, got, want)
+			if refused == 0 {
+				t.Fatal("no link was followed")
+			}
+			links, lost, rows = links+refused, lost+len(got.missing(want)), rows+len(want)
+		}
+	}
+	// A host that is not there any more is another matter, and so is its name.
+	gone, hosts := 0, 0
+	for id, of := range sources {
+		for what, fail := range map[string]func(o *Options, a *api){
+			"404": func(_ *Options, a *api) { a.answer = always(404) },
+			"410": func(_ *Options, a *api) { a.answer = always(410) },
+			"no such name": func(o *Options, _ *api) {
+				o.HTTP = func(drover.Tenant) (Doer, error) { return nameless{}, nil }
+			},
+		} {
+			if what == "no such name" && (id == drover.GraphAlerts || id == drover.GraphIncidents) {
+				continue // that host stays: it is the name server
+			}
+			a := newAPI(want...)
+			o := options(a)
+			fail(&o, a)
+			hosts++
+			got := read(t, of(o), open, 5, 3)
+			if len(got.errs) != 1 || drover.KindOf(got.errs[0]) != drover.Denied || !strings.Contains(drover.HintOf(got.errs[0]), instead[id]) {
+				t.Errorf("%s, %s: %v, hint %q", id, what, got.errs, drover.HintOf(got.errs[0]))
 				continue
 			}
 			gone++
 		}
 	}
-	proof.Ran(t, "P31", "lost %d of %d rows with %d links refused; %d of 4 hosts that are gone denied with what replaces them", lost, 6*len(want), links, gone)
+	proof.Ran(t, "P31", "lost %d of %d rows of three sources with %d links refused; %d of %d hosts that are gone denied with what replaces them", lost, rows, links, gone, hosts)
+}
+
+// instead is what the hint names when an API is gone.
+var instead = map[drover.SourceID]string{drover.GraphAlerts: "mde.alerts", drover.GraphIncidents: "nothing else delivers", drover.MDEAlerts: "graph.alerts", drover.SIEMDetections: "graph.alerts"}
+
+func always(status int) func(*api, int, http.ResponseWriter, *http.Request) bool {
+	return func(_ *api, _ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true }
+}
+
+// nameless is a host whose name is not known any more.
+type nameless struct{}
+
+func (nameless) Do(context.Context, httpx.Request) (*httpx.Response, error) {
+	return nil, fmt.Errorf("connect: %w", &net.DNSError{Err: "no such host", IsNotFound: true})
 }
 
 func TestASpanThatIsEmptyIsNoSuccess(t *testing.T) {
 	for name, span := range map[string]drover.Span{"both ends equal": {From: t0, To: t0}, "the wrong way round": {From: t0, To: t0 - 1}} {
 		a := newAPI()
-		for _, s := range []drover.Source{graph(a, 10), NewSIEMDetections(options(a))} {
+		for id := range sources {
+			s := of(id, a, 10)
 			if _, err := s.Read(tenant(), span).Next(t.Context()); drover.KindOf(err) != drover.Broken || len(a.requests) > 0 {
 				t.Errorf("%s, %s: %v after %d requests", name, s.ID(), err, len(a.requests))
 			}
@@ -483,7 +570,8 @@ func TestASpanThatIsEmptyIsNoSuccess(t *testing.T) {
 
 func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
 	for name, span := range map[string]drover.Span{"both ends equal": {From: t0, To: t0}, "the wrong way round": {From: t0, To: t0 - 1}} {
-		for _, s := range []drover.Source{graph(newAPI(), 10), NewSIEMDetections(options(newAPI()))} {
+		for id := range sources {
+			s := of(id, newAPI(), 10)
 			if page, err := s.Read(tenant(), span).Next(t.Context()); err == nil || page.Done {
 				t.Errorf("%s, %s: taken for a success", name, s.ID())
 			}
@@ -499,7 +587,8 @@ func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
 			e := entry{id: "x", changed: at(tt.at), severity: "high"}
 			a := newAPI(e)
 			a.coarse, a.now = coarse, at("2026-06-01T00:00:00Z")
-			for _, s := range []drover.Source{graph(a, 10), NewSIEMDetections(options(a))} {
+			for id := range sources {
+				s := of(id, a, 10)
 				got := read(t, s, drover.Span{From: at(tt.from), To: at(tt.to)}, 100, 0)
 				whole(t, a, got, []entry{e})
 				if got.through != at(tt.to) {
@@ -514,7 +603,7 @@ func TestSpansOfAnyKindAreReadWhole(t *testing.T) {
 			}
 		}
 	}
-	proof.Ran(t, "P40", "lost %d in %d spans: a step wide, across a year's end, across a change of clocks; empty ones taken for a success 0 of 4", lost, spans)
+	proof.Ran(t, "P40", "lost %d in %d spans: a step wide, across a year's end, across a change of clocks; empty ones taken for a success 0 of 8; four sources", lost, spans)
 }
 
 func TestAbsurdTimesMoveNothing(t *testing.T) {
@@ -522,36 +611,42 @@ func TestAbsurdTimesMoveNothing(t *testing.T) {
 	odd := []entry{
 		{id: "future", changed: at("9999-12-31T23:59:59.9999999Z")},
 		{id: "tomorrow", changed: t0.Add(30 * time.Hour)},
-		{id: "null", changed: t0.Add(10 * time.Second), raw: `{"id":"null","lastUpdateDateTime":null,"FullId":"null","LastProcessedTimeUtc":null}`},
-		{id: "junk", changed: t0.Add(11 * time.Second), raw: `{"id":"junk","lastUpdateDateTime":"soon","FullId":"junk"}`},
-		{id: "bad", changed: t0.Add(12 * time.Second), raw: `{"lastUpdateDateTime":"2026-03-02T08:00:12Z","LastProcessedTimeUtc":"2026-03-02T08:00:12Z"}`},
+		{id: "null", changed: t0.Add(10 * time.Second), raw: `{"id":"null","lastUpdateDateTime":null,"lastUpdateTime":null,"FullId":"null","LastProcessedTimeUtc":null}`},
+		{id: "junk", changed: t0.Add(11 * time.Second), raw: `{"id":"junk","lastUpdateDateTime":"soon","lastUpdateTime":"soon","FullId":"junk"}`},
+		{id: "bad", changed: t0.Add(12 * time.Second), raw: `{"lastUpdateDateTime":"2026-03-02T08:00:12Z","lastUpdateTime":"2026-03-02T08:00:12Z","LastProcessedTimeUtc":"2026-03-02T08:00:12Z"}`},
 	}
-	jumps, lost := 0, 0
-	for _, noDate := range []bool{false, true} {
-		a := newAPI(slices.Concat(good, odd)...)
-		a.noDate = noDate
-		got := read(t, graph(a, 3), open, 200, 0)
-		whole(t, a, got, good)
-		for _, e := range odd[:2] {
-			if !got.rows[alert{e.id, e.changed}] {
-				t.Errorf("%s was not returned", e.id)
+	jumps, lost, rows := 0, 0, 0
+	for id := range sources {
+		for _, noDate := range []bool{false, true} {
+			a := newAPI(slices.Concat(good, odd)...)
+			a.noDate = noDate
+			got := read(t, of(id, a, 3), open, 200, 0)
+			whole(t, a, got, good)
+			ahead := odd[:2]
+			if id == drover.MDEAlerts || id == drover.SIEMDetections {
+				ahead = nil // nothing is asked for beyond the server's now
+			}
+			for _, e := range ahead {
+				if !got.rows[alert{e.id, e.changed}] {
+					t.Errorf("%s was not returned", e.id)
+				}
+			}
+			for _, e := range odd[2:] {
+				if got.raw[e.raw] != 1 {
+					t.Errorf("%s was returned %d times", e.id, got.raw[e.raw])
+				}
+			}
+			if noDate && got.through > t0.Add(12*time.Second) || !noDate && (got.through > a.now || got.through < a.now.Add(-time.Minute)) {
+				t.Errorf("no Date %v: through %s", noDate, got.through)
+				jumps++
+			}
+			lost, rows = lost+len(got.missing(good))+len(got.missing(ahead)), rows+len(good)+len(ahead)+3
+			for _, e := range odd[2:] {
+				lost += 1 - got.raw[e.raw]
 			}
 		}
-		for _, e := range odd[2:] {
-			if got.raw[e.raw] != 1 {
-				t.Errorf("%s was returned %d times", e.id, got.raw[e.raw])
-			}
-		}
-		if noDate && got.through > t0.Add(12*time.Second) || !noDate && (got.through > a.now || got.through < a.now.Add(-time.Minute)) {
-			t.Errorf("no Date %v: through %s", noDate, got.through)
-			jumps++
-		}
-		lost += len(got.missing(good)) + len(got.missing(odd[:2]))
-		for _, e := range odd[2:] {
-			lost += 1 - got.raw[e.raw]
-		}
 	}
-	proof.Ran(t, "P15", "cursor jumps from bad times %d; lost %d of %d rows, %d of them with a time that is none or far ahead", jumps, lost, 2*(len(good)+len(odd)), 2*len(odd))
+	proof.Ran(t, "P15", "cursor jumps from bad times %d; lost %d of %d rows of four sources, half of them with a time that is none or far ahead", jumps, lost, rows)
 }
 
 // A row that is shown at its place and claims a year long gone ends no pass.
@@ -641,6 +736,8 @@ func TestRowsOfAWholeAnswerAreReturnedThoughItsCheckFails(t *testing.T) {
 	}{
 		"Graph, is it in order": {func(a *api) drover.Source { return graph(a, 100) }, entries("a", 20, t0, time.Second)},
 		"Graph, is it all":      {func(a *api) drover.Source { return graph(a, 100) }, entries("a", 5, t0, 0)},
+		"incidents, in order":   {func(a *api) drover.Source { return of(drover.GraphIncidents, a, 0) }, entries("a", 20, t0, time.Second)},
+		"Endpoint, was it cut":  {func(a *api) drover.Source { return mde(a) }, entries("a", 20, t0, time.Second)},
 		"SIEM, was it cut":      {func(a *api) drover.Source { return siem(a) }, entries("a", siemDoubt+10, t0, time.Second)},
 	} {
 		for kind, status := range map[drover.Kind]int{drover.Transient: 500, drover.Throttled: 429, drover.Denied: 403} {

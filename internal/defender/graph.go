@@ -23,61 +23,67 @@ const (
 
 const graphPath = "/v1.0/security/alerts_v2"
 
-// GraphAlerts reads /v1.0/security/alerts_v2.
-type GraphAlerts struct {
+// collection is one of Graph's lists of what changes: all that one list has
+// different from another.
+type collection struct {
+	source     drover.SourceID
+	op, path   string
+	fields     *fields
+	page, most int         // rows that are asked for at once, and at most
+	divide     []condition // by which an instant is divided, in this order
+	permission string
+	gone       string // the hint when the API is not there
+}
+
+var graphAlerts = &collection{
+	source: drover.GraphAlerts, op: "read alerts", path: graphPath, fields: graphFields, page: graphPage, most: graphPageMax,
+	divide:     []condition{{"severity", severities}, {"serviceSource", products}},
+	permission: "SecurityAlert.Read.All",
+	gone:       "this cloud has no Graph alerts_v2, or the host is wrong: check the tenant's cloud; where Graph has none, read the tenant by mde.alerts or siem.detections",
+}
+
+// Graph reads one of Graph's collections.
+type Graph struct {
 	opt  Options
+	of   *collection
 	vain *vain
+	tops *tops
 
 	mu      sync.Mutex
-	top     map[drover.TenantID]int       // what a tenant's API accepts, if it refused more
 	ordered map[drover.TenantID]time.Time // until when its API is known to keep the order
 }
 
-// NewGraphAlerts returns the source.
-func NewGraphAlerts(opt Options) *GraphAlerts {
+// NewGraphAlerts returns the source that reads /v1.0/security/alerts_v2.
+func NewGraphAlerts(opt Options) *Graph { return newGraph(opt, graphAlerts) }
+
+func newGraph(opt Options, of *collection) *Graph {
 	if opt.PageSize <= 0 {
-		opt.PageSize = graphPage
+		opt.PageSize = of.page
 	}
-	opt.PageSize = min(opt.PageSize, graphPageMax)
-	return &GraphAlerts{opt: opt.withDefaults(), vain: newVain(), top: make(map[drover.TenantID]int), ordered: make(map[drover.TenantID]time.Time)}
+	opt.PageSize = min(opt.PageSize, of.most)
+	return &Graph{opt: opt.withDefaults(), of: of, vain: newVain(), tops: newTops(), ordered: make(map[drover.TenantID]time.Time)}
 }
 
-// ID is drover.GraphAlerts.
-func (s *GraphAlerts) ID() drover.SourceID { return drover.GraphAlerts }
+// ID is drover.GraphAlerts or drover.GraphIncidents.
+func (s *Graph) ID() drover.SourceID { return s.of.source }
 
 // Version of the reading rules.
-func (s *GraphAlerts) Version() int { return 1 }
+func (s *Graph) Version() int { return 1 }
 
-// Retention is that of Defender for Endpoint (reference graph-security §1).
-func (s *GraphAlerts) Retention() time.Duration { return 180 * 24 * time.Hour }
+// Retention is that of Defender for Endpoint (reference graph-security §1); of
+// incidents no page says another.
+func (s *Graph) Retention() time.Duration { return 180 * 24 * time.Hour }
 
 // NamesTenant: every row carries tenantId; one that does not is counted.
-func (s *GraphAlerts) NamesTenant() bool { return true }
+func (s *Graph) NamesTenant() bool { return true }
 
 // Read begins a pass.
-func (s *GraphAlerts) Read(t drover.Tenant, span drover.Span) drover.Pass {
+func (s *Graph) Read(t drover.Tenant, span drover.Span) drover.Pass {
 	return &graphPass{
-		client: client{opt: s.opt, source: drover.GraphAlerts, op: "read alerts", tenant: t, vain: s.vain, clock: newClock(s.opt.Now),
-			gone:   "this cloud has no Graph alerts_v2, or the host is wrong: check the tenant's cloud; where Graph has none, the SIEM detections API is what is left",
+		client: client{opt: s.opt, source: s.of.source, op: s.of.op, tenant: t, vain: s.vain, clock: newClock(s.opt.Now), permission: s.of.permission, gone: s.of.gone,
 			header: http.Header{"Accept": {"application/json"}, "Prefer": {"include-unknown-enum-members"}}},
 		s: s, span: span, at: span.From, through: span.From, frozen: drover.NoInstant, seen: newSeen(),
 	}
-}
-
-// pageSize is how many rows to ask a tenant's API for, at most n.
-func (s *GraphAlerts) pageSize(id drover.TenantID, n int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if top := s.top[id]; top > 0 {
-		n = min(n, top)
-	}
-	return n
-}
-
-func (s *GraphAlerts) accepts(id drover.TenantID, top int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.top[id] = top
 }
 
 // graphPass reads a span by keyset: one page in the order of change times,
@@ -87,7 +93,7 @@ func (s *GraphAlerts) accepts(id drover.TenantID, top int) {
 // through a run of equal times that is longer than a page.
 type graphPass struct {
 	client
-	s         *GraphAlerts
+	s         *Graph
 	span      drover.Span
 	at        drover.Instant // where the next page begins
 	exact     bool           // at is not the span's begin any more
@@ -278,7 +284,7 @@ func (p *graphPass) doubt(ctx context.Context, q query, out drover.Page, rows []
 	case allOfInstant:
 		p.stepOver(&out, p.at+1)
 	default:
-		p.windows = newWindows(split(piece{span: drover.Span{From: p.at, To: p.at + 1}})...)
+		p.windows = newWindows(split(piece{span: drover.Span{From: p.at, To: p.at + 1}}, p.s.of.divide)...)
 		p.windows.clamp, p.windows.back = len(rows), true
 	}
 	return out, nil
@@ -427,27 +433,9 @@ func ascending(rows []drover.Row) bool {
 // fetch asks for a page, and for fewer rows if so many are refused. It returns
 // how many it asked for in the end.
 func (p *graphPass) fetch(ctx context.Context, q query) (res *httpx.Response, page scanned, top int, err error) {
-	origin, err := p.host(graphPath)
+	origin, err := p.host(p.s.of.path)
 	if err != nil {
 		return nil, page, 0, err
 	}
-	top = p.s.pageSize(p.tenant.ID, q.top)
-	wanted := top
-	top = max(top>>min(p.shrink, 16), 1)
-	for tries := 0; ; tries++ {
-		res, err = p.get(ctx, origin, q.url(origin, top))
-		if err != nil {
-			return nil, page, 0, err
-		}
-		if res.Status == http.StatusBadRequest && tries < topTries {
-			if n := smallerTop(res, top); n > 0 {
-				top, wanted = n, -1
-				continue
-			}
-		}
-		if page, err = p.rows(res, graphFields); err == nil && wanted < 0 {
-			p.s.accepts(p.tenant.ID, top) // it was the number, and this one will do
-		}
-		return res, page, top, err
-	}
+	return p.page(ctx, p.s.of.fields, p.s.tops, origin, q.top, min(p.shrink, 16), func(top int) string { return q.url(origin, top) })
 }

@@ -180,14 +180,14 @@ func (p *graphPass) more(ctx context.Context, out *drover.Page, q query, rows []
 	return askAgain, nil
 }
 
-func (s *GraphAlerts) isOrdered(id drover.TenantID, now time.Time) bool {
+func (s *Graph) isOrdered(id drover.TenantID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return now.Before(s.ordered[id])
 }
 
 // keepsOrder notes until when a tenant's API is taken to keep the order.
-func (s *GraphAlerts) keepsOrder(id drover.TenantID, until time.Time) {
+func (s *Graph) keepsOrder(id drover.TenantID, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ordered[id] = until

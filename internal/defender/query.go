@@ -1,33 +1,35 @@
 package defender
 
 import (
-	"net/http"
+	"cmp"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"drover"
-	"drover/internal/httpx"
 )
 
-// query is one question to Graph: alerts that changed from an instant on, up
-// to but not at another, in the order of their change times.
+// query is one question by OData: alerts that changed from an instant on, up to
+// but not at another.
 type query struct {
 	from, to drover.Instant // NoInstant: not bounded
 	filter   string         // one more condition, "" for none
 	top      int
-	skip     int // only to find out whether there is more
+	skip     int    // only to find out whether there is more
+	changed  string // the member that carries the change time, Graph's if empty
+	rest     string // what else is asked for; if empty, the order of change times
 }
 
 // url renders the question. Blanks are %20: a plus sign means a blank only in
 // forms, and not to every gateway.
 func (q query) url(collection string, top int) string {
+	changed, rest := cmp.Or(q.changed, graphFields.changed), cmp.Or(q.rest, "$orderby=lastUpdateDateTime%20asc")
 	var terms []string
 	if q.from.Known() {
-		terms = append(terms, "lastUpdateDateTime ge "+literal(q.from))
+		terms = append(terms, changed+" ge "+literal(q.from))
 	}
 	if q.to.Known() && q.to < endOfTime {
-		terms = append(terms, "lastUpdateDateTime lt "+literal(q.to))
+		terms = append(terms, changed+" lt "+literal(q.to))
 	}
 	if q.filter != "" {
 		terms = append(terms, q.filter)
@@ -36,7 +38,7 @@ func (q query) url(collection string, top int) string {
 	if len(terms) > 0 {
 		u += "$filter=" + strings.ReplaceAll(url.QueryEscape(strings.Join(terms, " and ")), "+", "%20") + "&"
 	}
-	u += "$orderby=lastUpdateDateTime%20asc&$top=" + strconv.Itoa(top)
+	u += rest + "&$top=" + strconv.Itoa(top)
 	if q.skip > 0 {
 		u += "&$skip=" + strconv.Itoa(q.skip)
 	}
@@ -59,26 +61,3 @@ func mustInstant(s string) drover.Instant {
 
 // literal renders a time as a literal: UTC, seven digits.
 func literal(i drover.Instant) string { return min(max(i, beginOfTime), endOfTime).String() }
-
-// topTries bounds how often $top is lowered for one page: 1,000 halved to 7.
-const topTries = 7
-
-// smallerTop returns the page size to try after a 400: the number that the
-// message quotes as the limit, else half; 0 if the 400 is not about $top.
-// The code of such an error is the empty string (reference graph-security
-// §10).
-func smallerTop(res *httpx.Response, top int) int {
-	if res.Status != http.StatusBadRequest {
-		return 0
-	}
-	_, message := httpx.Explain("", res)
-	if message != "" && !strings.Contains(strings.ToLower(message), "top") {
-		return 0
-	}
-	for i, part := range strings.Split(message, "'") {
-		if n, err := strconv.Atoi(part); err == nil && i%2 == 1 && n > 0 && n < top {
-			return n
-		}
-	}
-	return top / 2
-}

@@ -138,7 +138,7 @@ func (p *graphPass) leaveRun(out *drover.Page) {
 
 // splitRun reads the instant by narrower questions: links do not lead through.
 func (p *graphPass) splitRun() {
-	p.windows = newWindows(split(piece{span: drover.Span{From: p.run.at, To: p.run.at + 1}})...)
+	p.windows = newWindows(split(piece{span: drover.Span{From: p.run.at, To: p.run.at + 1}}, p.s.of.divide)...)
 	p.windows.back = true
 	p.run = nil
 }
@@ -148,7 +148,7 @@ func (p *graphPass) splitRun() {
 func (p *graphPass) fetchOfRun(ctx context.Context) (*httpx.Response, scanned, error) {
 	r := p.run
 	if r.link == "" {
-		res, page, _, err := p.fetch(ctx, query{from: r.at, to: p.upper(), top: graphPageMax})
+		res, page, _, err := p.fetch(ctx, query{from: r.at, to: p.upper(), top: p.s.of.most})
 		return res, page, err
 	}
 	return p.follow(ctx, r.link)
@@ -158,7 +158,7 @@ func (p *graphPass) fetchOfRun(ctx context.Context) (*httpx.Response, scanned, e
 // collection. A nil response means that the API refused it, as it does when a
 // link is too old or too deep (reference graph-security §2).
 func (p *graphPass) follow(ctx context.Context, link string) (*httpx.Response, scanned, error) {
-	origin, err := p.host(graphPath)
+	origin, err := p.host(p.s.of.path)
 	if err != nil {
 		return nil, scanned{}, err
 	}
@@ -174,7 +174,7 @@ func (p *graphPass) follow(ctx context.Context, link string) (*httpx.Response, s
 	if declines(res) {
 		return nil, scanned{}, nil
 	}
-	page, err := p.rows(res, graphFields)
+	page, err := p.rows(res, p.s.of.fields)
 	return res, page, err
 }
 

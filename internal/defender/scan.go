@@ -53,6 +53,7 @@ const otherTenant = "aadTenantId"
 var (
 	graphFields = fields{id: "id", changed: "lastUpdateDateTime", created: "createdDateTime", tenant: "tenantId", severity: "severity", status: "status"}.named()
 	siemFields  = fields{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", tenant: "tenantId", severity: "Severity"}.named()
+	mdeFields   = fields{id: "id", changed: "lastUpdateTime", created: "alertCreationTime", tenant: "tenantId", severity: "severity", status: "status"}.named()
 )
 
 // scanned is what an answer holds.

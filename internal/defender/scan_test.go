@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -248,8 +249,9 @@ func TestLabelsAreBoundedAndTheRowKeepsWhatItSaid(t *testing.T) {
 	}
 }
 
-func TestSharedSamplesKeepTheirBytes(t *testing.T) {
-	read := func(pattern string) (rows []json.RawMessage) {
+// sharedRows are real-shaped rows beside the project, none if they are not here.
+func sharedRows(t *testing.T) func(pattern string) []json.RawMessage {
+	return func(pattern string) (rows []json.RawMessage) {
 		files, _ := filepath.Glob("../../../shared/testdata/" + pattern)
 		for _, f := range files {
 			b, err := os.ReadFile(f)
@@ -273,13 +275,64 @@ func TestSharedSamplesKeepTheirBytes(t *testing.T) {
 		}
 		return rows
 	}
+}
+
+// Every real-shaped row goes through its feed as it is.
+func TestSharedSamplesPassTheirFeedByteForByte(t *testing.T) {
+	passed := 0
+	for id, tt := range map[drover.SourceID]struct {
+		pattern string
+		f       *fields
+		own     string // for where the files are not
+	}{
+		drover.GraphAlerts:    {"graph_alerts/[mop]*", graphFields, alertJSON("da1", "2026-03-02T08:00:00.1133333Z", nil)},
+		drover.GraphIncidents: {"graph_incidents/msgraph*", graphFields, `{"id":"4711", "lastUpdateDateTime":"2026-03-02T08:00:00.29Z","customTags":["a"]}`},
+		drover.MDEAlerts:      {"mde_alerts/*.ndjson", mdeFields, `{"id":"da2","incidentId":9007199254740993, "lastUpdateTime":"2026-03-02T08:00:00.5033333Z"}`},
+		drover.SIEMDetections: {"siem_detections/*.json", siemFields, `{ "FullId":"x:y=","LastProcessedTimeUtc":"2026-03-02T08:00:00.1234567Z"}`},
+	} {
+		want := make(map[string]int)
+		a := newAPI()
+		first := t0
+		for _, raw := range append(sharedRows(t)(tt.pattern), json.RawMessage(tt.own)) {
+			page, err := scan(slices.Concat([]byte("["), raw, []byte("]")), tt.f)
+			if err != nil || len(page.rows) != 1 {
+				t.Fatal(id, err)
+			}
+			if r := page.rows[0]; r.Bad == "" && want[string(raw)] == 0 {
+				want[string(raw)] = 1
+				first = min(first, r.Changed)
+				a.entries = append(a.entries, entry{id: fmt.Sprint(r.ID, len(want)), changed: r.Changed, raw: string(raw)})
+			}
+		}
+		got := read(t, of(id, a, 0), drover.Span{From: first, To: drover.NoInstant}, 3000, 0)
+		if !got.done || len(got.skipped) > 0 {
+			t.Errorf("%s: done %v, left out %v", id, got.done, got.skipped)
+		}
+		for raw := range want {
+			if got.raw[raw] != 1 {
+				t.Errorf("%s: returned %d times: %.200s", id, got.raw[raw], raw)
+			}
+		}
+		if len(got.raw) != len(want) {
+			t.Errorf("%s: %d rows, want %d", id, len(got.raw), len(want))
+		}
+		passed += len(want)
+	}
+	t.Logf("%d rows of four sources", passed)
+}
+
+func TestSharedSamplesKeepTheirBytes(t *testing.T) {
+	read := sharedRows(t)
 	for name, tt := range map[string]struct {
 		pattern string
 		f       *fields
 		bad     int
 	}{
-		"graph":      {"graph_alerts/[mop]*", graphFields, 2}, // one answer holds two comments, which are no alerts
-		"detections": {"siem_detections/*.json", siemFields, 0},
+		"graph":                      {"graph_alerts/[mop]*", graphFields, 2}, // one answer holds two comments, which are no alerts
+		"incidents":                  {"graph_incidents/msgraph*", graphFields, 0},
+		"incidents of the older API": {"graph_incidents/m365d*", graphFields, 3}, // whose IDs are numbers by another name
+		"endpoint":                   {"mde_alerts/*.ndjson", mdeFields, 0},
+		"detections":                 {"siem_detections/*.json", siemFields, 0},
 	} {
 		rows := read(tt.pattern)
 		if len(rows) == 0 {

@@ -1,5 +1,6 @@
-// Package defender holds the sources: how Graph alerts and SIEM detections are
-// asked for, paged and read (reference graph-security, siem-api; design §5).
+// Package defender holds the sources: how Graph alerts and incidents, alerts of
+// Defender for Endpoint and SIEM detections are asked for, paged and read
+// (reference graph-security, mde-api, siem-api; design §5).
 //
 // It promises:
 //
@@ -45,8 +46,9 @@ type Options struct {
 	// Host returns the base URL of the API for a tenant, without a slash at
 	// the end.
 	Host func(t drover.Tenant) (string, error)
-	// PageSize: for Graph, how many rows are asked for at once (500, at most
-	// 1,000); for the SIEM API, from how many rows an answer is taken for cut
+	// PageSize: how many rows are asked for at once (Graph alerts 500, at most
+	// 1,000; incidents 50, never more; Defender for Endpoint 1,000, at most
+	// 10,000); for the SIEM API, from how many rows an answer is taken for cut
 	// (1,000).
 	PageSize int
 	// Caps are numbers of rows at which an answer without a stated cap is
@@ -74,14 +76,21 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// PerMinute is how many requests a minute an API allows an app for a tenant.
-// That of Graph's alerts is documented (reference graph-security §9); for the
-// SIEM API nothing is, so it is that of its neighbour (siem-api §6).
-func PerMinute(s drover.SourceID) int64 {
-	if s == drover.SIEMDetections {
-		return 100
+// Limits is how many requests a minute and an hour an API allows an app for a
+// tenant, 0: as many as the other one lets through. Those of Graph's alerts and
+// of Defender for Endpoint are documented; for incidents Graph says nothing, so
+// it is that of the API behind them, and for the SIEM API it is that of its
+// neighbour (reference graph-security §9, mde-api §6, siem-api §6).
+func Limits(s drover.SourceID) (minute, hour int64) {
+	switch s {
+	case drover.GraphIncidents:
+		return 50, 1500
+	case drover.MDEAlerts:
+		return 100, 1500
+	case drover.SIEMDetections:
+		return 100, 0
 	}
-	return 150
+	return 150, 0
 }
 
 // plausible is how far ahead of the local clock a row's time may lie and still

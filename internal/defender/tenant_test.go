@@ -14,6 +14,7 @@ func TestARowThatNamesATenantIsHeardByEitherNameAtEverySource(t *testing.T) {
 		head string
 	}{
 		"graph": {graphFields, `{"id":"da1","lastUpdateDateTime":"2026-03-02T08:00:00Z"`},
+		"mde":   {mdeFields, `{"id":"da1","lastUpdateTime":"2026-03-02T08:00:00Z"`},
 		"siem":  {siemFields, `{"FullId":"da1","LastProcessedTimeUtc":"2026-03-02T08:00:00Z"`},
 	} {
 		for members, want := range map[string]struct{ tenant, bad string }{

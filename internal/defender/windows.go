@@ -37,6 +37,13 @@ type piece struct {
 	level  int // how often it was divided by a condition
 }
 
+// condition is a member by whose values a stretch is divided that cannot be
+// divided by time.
+type condition struct {
+	member string
+	values []string
+}
+
 // Values by which an instant is divided (reference graph-security §6). What
 // has none of them is met by the piece that excludes them all.
 var (
@@ -46,18 +53,12 @@ var (
 		"microsoftDefenderForCloud", "microsoftSentinel"}
 )
 
-// split divides a piece by a condition, nil if there is none left.
-func split(p piece) (parts []piece) {
-	var member string
-	var values []string
-	switch p.level {
-	case 0:
-		member, values = "severity", severities
-	case 1:
-		member, values = "serviceSource", products
-	default:
+// split divides a piece by the next condition, nil if there is none left.
+func split(p piece, by []condition) (parts []piece) {
+	if p.level >= len(by) {
 		return nil
 	}
+	member, values := by[p.level].member, by[p.level].values
 	with := func(terms ...string) {
 		if p.filter != "" {
 			terms = append([]string{p.filter}, terms...)
@@ -242,7 +243,7 @@ func (p *graphPass) divide(out *drover.Page, pc piece, rows []drover.Row) {
 		return
 	}
 	w := p.windows
-	if parts := split(pc); parts != nil {
+	if parts := split(pc, p.s.of.divide); parts != nil {
 		w.todo = append(parts, w.todo[1:]...)
 		w.fresh()
 		return
@@ -273,7 +274,7 @@ func (p *graphPass) endPiece(out *drover.Page) {
 // bounded is the question for a part of the span; its outer bounds are
 // widened.
 func (p *graphPass) bounded(span drover.Span, filter string) query {
-	q := query{from: span.From, to: span.To, filter: filter, top: graphPageMax}
+	q := query{from: span.From, to: span.To, filter: filter, top: p.s.of.most}
 	if q.from == p.span.From && q.from.Known() {
 		q.from = q.from.Add(-grain)
 	}

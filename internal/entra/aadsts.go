@@ -61,7 +61,8 @@ var groups = []struct {
 	{Remedy{Consent, drover.Denied, false, "the app is not consented for delegated administration in this tenant: have it consented there"}, []int{90099}},
 	{Remedy{NotLicensed, drover.Denied, false, "the customer has no licence for the service, or has never opened the Defender portal"}, []int{650052}},
 	{Remedy{NotLicensed, drover.Denied, false, "the service is disabled at the customer: a subscription lapsed, or an admin switched it off; our credential is fine"}, []int{500014}},
-	{Remedy{Configuration, drover.Denied, true, "the permission is not in the app's registration: add it, then have the customers consent again"}, []int{650056, 650057, 65005}},
+	// Of one API: those that the registration names work.
+	{Remedy{Configuration, drover.Denied, false, "a permission of this API is not in the app's registration: add it, then have the customers consent again"}, []int{650056, 650057, 65005}},
 	{Remedy{Configuration, drover.Denied, false, "the API is unknown in this tenant: the wrong cloud, or the product has not been set up there"}, []int{500011, 50001, 650054}},
 	{Remedy{Configuration, drover.Denied, false, "the scope is not accepted: check the cloud's resource in the config"}, []int{70011, 1002012, 700022, 901002, 28002, 28003}},
 	{Remedy{Configuration, drover.Denied, false, "the request needs the tenant's own ID: check it in the list of tenants"}, []int{9001023, 900023}},

@@ -23,8 +23,11 @@ type claims struct {
 	Scope string          `json:"scp"`
 }
 
-// graphAppID is the audience of some Graph tokens in place of its URL.
-const graphAppID = "00000003-0000-0000-c000-000000000000"
+// Numbers of APIs, which are the audience of some tokens in place of a URL.
+const (
+	graphAppID = "00000003-0000-0000-c000-000000000000"
+	mdeAppID   = "fc780465-2017-40d4-a0c5-307022471b92" // WindowsDefenderATP
+)
 
 func readClaims(token drover.Secret) (c claims, ok bool) {
 	parts := strings.Split(token.Reveal(), ".")
@@ -73,7 +76,7 @@ func check(r request, token drover.Secret) error {
 	if !slices.ContainsFunc(has, func(h string) bool {
 		return slices.ContainsFunc(wants, func(w string) bool { return strings.EqualFold(w, h) })
 	}) {
-		return drop("consent is missing: the customer's admin must consent to "+wants[0]+"; some minutes may pass until it shows", "the token carries no permission that reads alerts")
+		return drop("consent is missing: the customer's admin must consent to "+wants[0]+"; some minutes may pass until it shows", "the token carries no permission that reads "+string(r.source))
 	}
 	return nil
 }
@@ -87,9 +90,18 @@ func (r request) isAudience(list []string) bool {
 		if strings.EqualFold(aud, want) {
 			return true
 		}
+		number, public := "", BuiltIn()[DefaultCloud]
+		switch r.source {
+		case drover.GraphAlerts, drover.GraphIncidents:
+			number = graphAppID
+		case drover.MDEAlerts:
+			number = mdeAppID
+		default:
+			return false
+		}
 		// A custom cloud may issue Microsoft's own audience.
 		_, known := BuiltIn()[r.cloud.Name]
-		return r.source == drover.GraphAlerts && (aud == graphAppID || !known && strings.EqualFold(aud, BuiltIn()[DefaultCloud].Graph))
+		return aud == number || !known && strings.EqualFold(aud, public.Resource(r.source))
 	})
 }
 

@@ -28,7 +28,7 @@ import (
 )
 
 // Cloud says where a national or custom cloud's services are (reference
-// entra-oauth §1, graph-security §1, siem-api §2). URLs have no slash at the end.
+// entra-oauth §1, graph-security §1, siem-api §2, mde-api §2). URLs have no slash at the end.
 type Cloud struct {
 	Name          string
 	Authority     string            // where tokens come from: https://login.microsoftonline.com
@@ -36,6 +36,9 @@ type Cloud struct {
 	GraphResource string            // the audience of Graph's tokens; Graph itself if empty
 	SIEM          map[string]string // host of the SIEM detections API by region: eu, us, uk
 	SIEMResource  string            // its audience
+	MDE           string            // host of Defender for Endpoint's API, for every region
+	MDERegions    map[string]string // nearer hosts by region: eu, us, uk, au, swa, ina, aea
+	MDEResource   string            // its audience, which is not its host (reference mde-api §3)
 	NoAlerts      bool              // its Graph has neither alerts nor incidents
 	AllowPrivate  bool              // custom clouds: its hosts may lie in private address space
 	CAFile        string            // custom clouds: trusted for its hosts besides the system's
@@ -45,28 +48,47 @@ type Cloud struct {
 // siem-api §5).
 const siemResource = "https://graph.windows.net"
 
+// mdeResource is the audience of Defender for Endpoint in the public cloud, also
+// on the newer host (reference mde-api §3).
+const mdeResource = "https://api.securitycenter.microsoft.com"
+
+// mdeNear are the nearer hosts of Defender for Endpoint in the public cloud.
+func mdeNear() map[string]string {
+	m := make(map[string]string)
+	for _, region := range []string{"eu", "us", "uk", "au", "swa", "ina", "aea"} {
+		m[region] = "https://" + region + ".api.security.microsoft.com"
+	}
+	return m
+}
+
 // DefaultCloud is the cloud of a tenant that names none.
 const DefaultCloud = "worldwide"
 
-// BuiltIn returns the built-in clouds by name: worldwide, gcc, gcc-high, dod and
-// china. Every call returns a table of its own.
+// BuiltIn returns the built-in clouds by name: worldwide, gcc, gcc-high, dod,
+// china, and the sovereign clouds bleu, delos and govsg, of which only the
+// authority is known. Every call returns a table of its own.
 func BuiltIn() Clouds {
 	const (
 		public = "https://login.microsoftonline.com"
 		gov    = "https://login.microsoftonline.us"
+		gcc    = "https://api-gcc.securitycenter.microsoft.us"
+		mdeGov = "https://api-gov.securitycenter.microsoft.us"
 	)
 	m := make(Clouds)
 	for _, c := range []Cloud{
-		{Name: DefaultCloud, Authority: public, Graph: "https://graph.microsoft.com", SIEM: map[string]string{
+		{Name: DefaultCloud, Authority: public, Graph: "https://graph.microsoft.com", MDE: "https://api.security.microsoft.com", MDERegions: mdeNear(), MDEResource: mdeResource, SIEM: map[string]string{
 			"eu": "https://wdatp-alertexporter-eu.windows.com",
 			"us": "https://wdatp-alertexporter-us.windows.com",
 			"uk": "https://wdatp-alertexporter-uk.windows.com",
 		}},
-		{Name: "gcc", Authority: public, Graph: "https://graph.microsoft.com", SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.gcc.securitycenter.windows.us"}},
-		{Name: "gcc-high", Authority: gov, Graph: "https://graph.microsoft.us", SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
-		{Name: "dod", Authority: gov, Graph: "https://dod-graph.microsoft.us", SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
-		// China's Graph has no alerts; its tokens are of use to what does not read any.
+		{Name: "gcc", Authority: public, Graph: "https://graph.microsoft.com", MDE: gcc, MDEResource: gcc, SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.gcc.securitycenter.windows.us"}},
+		{Name: "gcc-high", Authority: gov, Graph: "https://graph.microsoft.us", MDE: mdeGov, MDEResource: mdeGov, SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
+		{Name: "dod", Authority: gov, Graph: "https://dod-graph.microsoft.us", MDE: mdeGov, MDEResource: mdeGov, SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
+		// The Graph of these has neither alerts nor incidents.
 		{Name: "china", Authority: "https://login.partner.microsoftonline.cn", Graph: "https://microsoftgraph.chinacloudapi.cn", NoAlerts: true},
+		{Name: "bleu", Authority: "https://login.sovcloud-identity.fr", NoAlerts: true},
+		{Name: "delos", Authority: "https://login.sovcloud-identity.de", NoAlerts: true},
+		{Name: "govsg", Authority: "https://login.sovcloud-identity.sg", NoAlerts: true},
 	} {
 		c.SIEMResource = siemResource
 		m[c.Name] = c
@@ -86,17 +108,25 @@ func NewClouds(custom ...Cloud) (Clouds, error) {
 		if _, taken := all[c.Name]; taken {
 			return nil, fmt.Errorf("a cloud cannot be named %s: that one exists already", c.Name)
 		}
-		c.SIEM = maps.Clone(c.SIEM)
-		for what, u := range map[string]*string{"authority": &c.Authority, "graph": &c.Graph} {
+		c.SIEM, c.MDERegions = maps.Clone(c.SIEM), maps.Clone(c.MDERegions)
+		for what, u := range map[string]*string{"authority": &c.Authority, "graph": &c.Graph, "mde": &c.MDE} {
+			if what == "mde" && *u == "" {
+				continue
+			}
 			if err := checkHost(u); err != nil {
 				return nil, fmt.Errorf("cloud %s: %s %w", c.Name, what, err)
 			}
 		}
-		for region, h := range c.SIEM {
-			if err := checkHost(&h); err != nil {
-				return nil, fmt.Errorf("cloud %s: siem.%s %w", c.Name, region, err)
+		for what, hosts := range map[string]map[string]string{"siem": c.SIEM, "mde_regions": c.MDERegions} {
+			for region, h := range hosts {
+				if err := checkHost(&h); err != nil {
+					return nil, fmt.Errorf("cloud %s: %s.%s %w", c.Name, what, region, err)
+				}
+				hosts[region] = h
 			}
-			c.SIEM[region] = h
+		}
+		if c.MDEResource == "" {
+			c.MDEResource = mdeResource
 		}
 		if c.SIEMResource == "" {
 			c.SIEMResource = siemResource
@@ -137,21 +167,43 @@ func (c Cloud) Resource(s drover.SourceID) string {
 	switch {
 	case s == drover.SIEMDetections:
 		return c.SIEMResource
+	case s == drover.MDEAlerts:
+		return strings.TrimSuffix(c.MDEResource, "/")
 	case c.GraphResource != "":
 		return strings.TrimSuffix(c.GraphResource, "/")
 	}
 	return c.Graph
 }
 
-// Host returns the base URL of a source for a tenant's region. A region need
-// not be named where there is only one.
+// Host returns the base URL of a source for a tenant's region. The error has a
+// hint if the cloud does not have the source.
 func (c Cloud) Host(s drover.SourceID, region string) (string, error) {
-	if s != drover.SIEMDetections {
+	lacks := func(what, hint string) error {
+		return &drover.Error{Op: "find the API", Kind: drover.Denied, Hint: hint, Err: fmt.Errorf("the cloud %s has no %s", c.Name, what)}
+	}
+	switch s {
+	case drover.GraphAlerts, drover.GraphIncidents:
 		if c.NoAlerts {
-			return "", fmt.Errorf("the Graph of the cloud %s has no Defender alerts", c.Name)
+			return "", lacks("Defender alerts and incidents in its Graph", "Microsoft does not offer them there; is the tenant's cloud right?")
 		}
 		return c.Graph, nil
+	case drover.MDEAlerts:
+		if h, ok := c.MDERegions[strings.ToLower(region)]; ok {
+			return h, nil
+		}
+		if c.MDE == "" {
+			return "", lacks("API of Defender for Endpoint", "of a cloud of your own, name its host by mde: in the config; Microsoft's has none: read the tenant by graph.alerts, if that is there")
+		}
+		return c.MDE, nil
+	case drover.SIEMDetections:
+		return c.siemHost(region, lacks)
 	}
+	return "", fmt.Errorf("there is no source %q", s)
+}
+
+// siemHost returns the host of a region. One need not be named where there is
+// only one.
+func (c Cloud) siemHost(region string, lacks func(what, hint string) error) (string, error) {
 	if region == "" && len(c.SIEM) == 1 {
 		for _, h := range c.SIEM {
 			return h, nil
@@ -162,17 +214,23 @@ func (c Cloud) Host(s drover.SourceID, region string) (string, error) {
 	case ok:
 		return h, nil
 	case len(c.SIEM) == 0:
-		return "", fmt.Errorf("the cloud %s has no SIEM API", c.Name)
+		return "", lacks("SIEM API", "read the tenant by graph.alerts, if that is there")
 	}
-	return "", fmt.Errorf("the cloud %s has no SIEM API in region %q; known are %s", c.Name, region, strings.Join(slices.Sorted(maps.Keys(c.SIEM)), ", "))
+	return "", lacks(fmt.Sprintf("SIEM API in region %q", region), "known are "+strings.Join(slices.Sorted(maps.Keys(c.SIEM)), ", ")+"; give the region of the tenant's data: --region")
 }
 
 // Wants lists the permissions of which a token needs one to read the source,
 // the one to ask for first; nil if the API does not say (reference
-// graph-security §1).
+// graph-security §1, mde-api §3). Those of Defender for Endpoint without All are
+// a signed-in user's.
 func Wants(s drover.SourceID) []string {
-	if s == drover.GraphAlerts {
+	switch s {
+	case drover.GraphAlerts:
 		return []string{"SecurityAlert.Read.All", "SecurityAlert.ReadWrite.All", "SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All"}
+	case drover.GraphIncidents:
+		return []string{"SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All"}
+	case drover.MDEAlerts:
+		return []string{"Alert.Read.All", "Alert.ReadWrite.All", "Alert.Read", "Alert.ReadWrite"}
 	}
 	return nil
 }

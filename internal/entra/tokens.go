@@ -39,13 +39,16 @@ type Tokens struct {
 	mu       sync.Mutex
 	cache    map[slot]*entry
 	gates    map[[2]string]*gate // by authority and client ID
-	renewals map[slot]*renewal   // resource is empty
+	renewals map[slot]*renewal   // resource and source are empty
 }
 
-// slot names a token.
+// slot names a token. Two sources of one resource have a token each: a
+// permission that one of them lacks, and how often it has been refused, is no
+// matter of the other's.
 type slot struct {
 	cloud, client, resource string
 	tenant                  drover.TenantID
+	source                  drover.SourceID
 }
 
 // entry is one token, or why there is none.
@@ -206,7 +209,7 @@ func (k *Tokens) resolve(t drover.Tenant, source drover.SourceID) (request, erro
 func (k *Tokens) entry(r request) *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := slot{r.cloud.Name, r.app.ClientID, r.cloud.Resource(r.source), r.tenant.ID}
+	s := slot{r.cloud.Name, r.app.ClientID, r.cloud.Resource(r.source), r.tenant.ID, r.source}
 	e := k.cache[s]
 	if e == nil {
 		e = &entry{busy: make(chan struct{}, 1)}

@@ -2,10 +2,12 @@ package entra
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -167,6 +169,30 @@ func TestACustomersRefusalEndsItsTokenAtOnce(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// Graph's alerts and incidents have one audience and permissions of their own:
+// what one of them lacks is no matter of the other's.
+func TestAPermissionThatOneSourceLacksIsNoMatterOfAnothers(t *testing.T) {
+	for _, first := range []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents} {
+		a := &authority{answer: func(_ int, id string, _ url.Values) reply {
+			body, _ := json.Marshal(map[string]any{"token_type": "Bearer", "expires_in": 3600, "access_token": jwt(map[string]any{"tid": id, "aud": "https://graph.microsoft.com", "roles": []string{"SecurityAlert.Read.All"}})})
+			return reply{body: string(body)}
+		}}
+		k := tokensOf(a, nil)
+		_, _ = k.Token(t.Context(), tenant(tenantA), first)
+		for range 3 {
+			if _, err := k.Token(t.Context(), tenant(tenantA), drover.GraphAlerts); err != nil {
+				t.Errorf("%s first: alerts: %v", first, err)
+			}
+			if _, err := k.Token(t.Context(), tenant(tenantA), drover.GraphIncidents); drover.KindOf(err) != drover.Denied || !strings.Contains(drover.HintOf(err), "SecurityIncident.Read.All") {
+				t.Errorf("%s first: incidents: %v, hint %q", first, err, drover.HintOf(err))
+			}
+		}
+		if n := a.count(); n != 2 {
+			t.Errorf("%s first: %d calls", first, n)
+		}
+	}
 }
 
 func TestARefusalIsAskedAboutEverMoreRarely(t *testing.T) {

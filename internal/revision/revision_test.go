@@ -78,6 +78,32 @@ func TestRulesAreTheSources(t *testing.T) {
 	if Same(drover.GraphAlerts, a, b) || Same("another", a, b) {
 		t.Error("a rule of one source counts for another")
 	}
+	for name, tt := range map[string]struct {
+		src   drover.SourceID
+		a, b  string
+		same  bool
+		touch bool
+	}{
+		"tags of an incident are a set":         {drover.GraphIncidents, `{"id":"1","customTags":["a","b"],"systemTags":["x"]}`, `{"id":"1","systemTags":["x"],"customTags":["b","a"]}`, true, false},
+		"comments of an incident are a set":     {drover.GraphIncidents, `{"comments":[{"comment":"a"},{"comment":"b"}]}`, `{"comments":[{"comment":"b"},{"comment":"a"}]}`, true, false},
+		"an incident's tag means nothing":       {drover.GraphIncidents, `{"id":"1","@odata.etag":"a"}`, `{"id":"1","@odata.etag":"b"}`, true, false},
+		"an incident's score counts":            {drover.GraphIncidents, `{"id":"1","priorityScore":1}`, `{"id":"1","priorityScore":2}`, false, false},
+		"an incident that was merged":           {drover.GraphIncidents, `{"id":"1","status":"active"}`, `{"id":"1","status":"redirected"}`, false, false},
+		"a touch of an incident":                {drover.GraphIncidents, `{"id":"1","lastUpdateDateTime":"a"}`, `{"id":"1","lastUpdateDateTime":"b"}`, false, true},
+		"evidence of Endpoint is a set":         {drover.MDEAlerts, `{"evidence":[{"sha1":"a"},{"sha1":"b"}],"mitreTechniques":["T1","T2"]}`, `{"evidence":[{"sha1":"b"},{"sha1":"a"}],"mitreTechniques":["T2","T1"]}`, true, false},
+		"a device group of Endpoint":            {drover.MDEAlerts, `{"machineId":"a","rbacGroupName":"x"}`, `{"machineId":"a","rbacGroupName":"y"}`, true, false},
+		"a device of Endpoint counts":           {drover.MDEAlerts, `{"machineId":"a"}`, `{"machineId":"b"}`, false, false},
+		"evidence of Endpoint counts":           {drover.MDEAlerts, `{"evidence":[{"detectionStatus":"Detected"}]}`, `{"evidence":[{"detectionStatus":"Blocked"}]}`, false, false},
+		"a touch of Endpoint":                   {drover.MDEAlerts, `{"id":"1","lastUpdateTime":"a"}`, `{"id":"1","lastUpdateTime":"b"}`, false, true},
+		"Graph's time is no touch for Endpoint": {drover.MDEAlerts, `{"id":"1","lastUpdateDateTime":"a"}`, `{"id":"1","lastUpdateDateTime":"b"}`, false, false},
+	} {
+		if same := Same(tt.src, []byte(tt.a), []byte(tt.b)); same != tt.same {
+			t.Errorf("%s: same %v", name, same)
+		}
+		if _, touch := Diff(tt.src, []byte(tt.a), []byte(tt.b)); touch != tt.touch {
+			t.Errorf("%s: touch %v", name, touch)
+		}
+	}
 }
 
 func TestDiff(t *testing.T) {
@@ -202,6 +228,11 @@ func TestAShuffledAlertIsTheSameAndAChangedOneIsNot(t *testing.T) {
 		v, ok := decode(b)
 		if !ok {
 			t.Fatalf("not JSON: %.60s", b)
+		}
+		for _, src := range []drover.SourceID{drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections} {
+			if s := shuffle(rng, v, ""); !Same(src, b, []byte(s)) {
+				t.Errorf("%s: shuffled and not the same: %.100s", src, b)
+			}
 		}
 		for range 5 {
 			if s := shuffle(rng, v, ""); !Same(src, b, []byte(s)) {

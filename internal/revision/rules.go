@@ -48,6 +48,18 @@ var table = map[drover.SourceID]*rules{
 			"ipInterfaces", "loggedOnUsers", "osBuild", "version", "rbacGroupId", "rbacGroupName", "firstSeenDateTime"},
 		ordered: patterns("**/args", "**/command"),
 	},
+	// Of an incident nothing is looked up; comments and tags are sets.
+	drover.GraphIncidents: {
+		time:     "lastUpdateDateTime",
+		volatile: patterns("@odata.etag", "@odata.context"),
+	},
+	// The device of an alert stands in flat members: what identifies it counts,
+	// the group it is filed under is looked up. An element of the evidence keeps
+	// what was seen then (reference mde-api §4).
+	drover.MDEAlerts: {
+		time:     "lastUpdateTime",
+		volatile: patterns("@odata.etag", "@odata.context", "rbacGroupName"),
+	},
 	// A detection is an immutable record (reference siem-api §1); what its
 	// device is called and where it is filed is looked up.
 	drover.SIEMDetections: {
