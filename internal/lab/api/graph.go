@@ -148,7 +148,7 @@ func (q *request) alertsOf(incident string) {
 func (q *request) one(id string) {
 	q.expand = q.api == "mde" && !q.sw.MDEOneBare
 	for name, v := range q.r.URL.Query() {
-		if name == "$expand" && v[0] == q.expandable() {
+		if name == "$expand" && v[0] != "" && v[0] == q.expandable() {
 			q.expand = true
 		} else if strings.HasPrefix(name, "$") {
 			q.fail(http.StatusBadRequest, "BadRequest", "The query option '"+name+"' is not supported for one row.")
