@@ -290,6 +290,13 @@ func TestAnAPIThatIsRetiredIsGoneByNameAndTheOthersAreThere(t *testing.T) {
 		if (err == nil) != (how == "") {
 			t.Errorf("%q: %v", how, err)
 		}
+		raw, err := tls.Dial("tcp", c.addr, &tls.Config{ServerName: "api-eu.securitycenter.microsoft.com", InsecureSkipVerify: true}) //nolint:gosec // whether there is a handshake at all
+		if err == nil {
+			_ = raw.Close()
+		}
+		if (err == nil) != (how == "") {
+			t.Errorf("%q: a handshake by the name: %v", how, err)
+		}
 		var unknown *net.DNSError
 		switch err := c.Reach("api.security.microsoft.com:443"); how {
 		case "unresolved":
