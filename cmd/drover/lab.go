@@ -29,10 +29,10 @@ func newLab() *cobra.Command {
 	c := &cobra.Command{
 		Use: "lab", Short: "Serve a pretend Microsoft cloud, for anyone's client",
 		Long: `lab serves, on one loopback address and over TLS, what an MSSP meets: an Entra
-authority for each pretend customer, Graph's security/alerts_v2, the SIEM
-detections API, and a Splunk event collector. It writes its CA, the app's
-credentials and a fitting drover.yaml into a directory, and a log of everything
-that it truly showed. Consents, the portal's MSSP list and what sign-ins do can
+authority for each pretend customer, Graph's security/alerts_v2 and incidents,
+the alerts of Defender for Endpoint's own API, the SIEM detections API, and a
+Splunk event collector. It writes its CA, the app's credentials and a fitting
+drover.yaml into a directory, and a log of everything that it truly showed. Consents, the portal's MSSP list and what sign-ins do can
 be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -41,7 +41,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 				return err
 			}
 			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, data: rows, switches: api.Documented(), story: func(i int) estate.Options {
-				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Silent: 0.02}
+				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Incidents: true, MDE: true, Silent: 0.02}
 			}})
 			if err != nil {
 				return err
@@ -61,7 +61,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 	f := c.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8443", "address to listen on")
 	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
-	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, siem_detections) to serve instead of made ones")
+	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, graph_incidents, mde_alerts, siem_detections) to serve instead of made ones")
 	f.IntVar(&customers, "customers", 8, "how many customers")
 	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")
 	f.Float64Var(&rate, "rate", 6, "new alerts a minute for each")

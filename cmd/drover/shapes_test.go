@@ -59,6 +59,10 @@ func TestRealShapedDataComesOutByteForByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, sources := range data.Rows { // what the tenants below do not read
+		delete(sources, estate.Incidents)
+		delete(sources, estate.MDE)
+	}
 	want := make(map[string]int)
 	unnamed := 0
 	for home, sources := range data.Rows {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +22,7 @@ const deskPath = "/lab/"
 func (l *Lab) desk() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lab/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra/", "/lab/portal", "/lab/alerts", "/lab/truth", "/lab/splunk/"}})
+		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra/", "/lab/portal", "/lab/alerts", "/lab/incidents", "/lab/truth", "/lab/splunk/"}})
 	})
 	mux.HandleFunc("GET /lab/ca.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
@@ -35,6 +36,7 @@ func (l *Lab) desk() http.Handler {
 	mux.Handle("/lab/entra/", http.StripPrefix("/lab/entra", l.auth.Control()))
 	mux.HandleFunc("/lab/portal", l.auth.Portal)
 	mux.HandleFunc("POST /lab/alerts", l.alert)
+	mux.HandleFunc("POST /lab/incidents", l.incident)
 	mux.HandleFunc("GET /lab/truth", l.showTruth)
 	if s, ok := l.opt.Splunk.(interface{ Control() http.Handler }); ok {
 		mux.Handle("/lab/splunk/", http.StripPrefix("/lab/splunk", s.Control()))
@@ -72,30 +74,11 @@ func (l *Lab) alert(w http.ResponseWriter, r *http.Request) {
 		Silent bool   `json:"silent"` // the change time stays
 		Back   bool   `json:"back"`   // into the state before the last change
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&ask); err != nil {
-		http.Error(w, "want a JSON object: "+err.Error(), http.StatusBadRequest)
+	if !l.order(w, r, &ask, &ask.Tenant, estate.Graph, &ask.ID) {
 		return
 	}
-	known := false
-	for _, c := range l.customers {
-		known = known || c.Tenant == ask.Tenant
-	}
-	if !known {
-		http.Error(w, "there is no tenant "+strconv.Quote(ask.Tenant), http.StatusNotFound)
-		return
-	}
-	now, there := l.opt.Clock(), ask.ID == ""
-	l.estate.See(ask.Tenant, estate.Graph, now, func(v estate.View) {
-		for _, row := range v.Rows {
-			there = there || row.ID == ask.ID
-		}
-	})
+	now := l.opt.Clock()
 	switch {
-	case !there:
-		http.Error(w, "there is no alert "+strconv.Quote(ask.ID), http.StatusNotFound)
-		return
 	case ask.ID == "":
 		ask.ID = fmt.Sprintf("da%08x-0000-4000-b000-%012d_1", l.opt.Seed&0xffffffff, l.made.Add(1))
 		l.estate.Put(ask.Tenant, estate.Graph, estate.Row{ID: ask.ID, Created: now.UTC(), Changed: now.UTC(), Visible: now})
@@ -103,6 +86,57 @@ func (l *Lab) alert(w http.ResponseWriter, r *http.Request) {
 		l.estate.Return(ask.Tenant, ask.ID, now)
 	default:
 		l.estate.Change(ask.Tenant, ask.ID, now, ask.Silent)
+	}
+	answer(w, http.StatusOK, map[string]string{"id": ask.ID})
+}
+
+// order reads what is asked of a desk, and refuses what names a tenant or rows
+// of a source that are not there.
+func (l *Lab) order(w http.ResponseWriter, r *http.Request, ask any, tenant *string, source string, ids ...*string) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(ask); err != nil {
+		http.Error(w, "want a JSON object: "+err.Error(), http.StatusBadRequest)
+		return false
+	}
+	if !slices.ContainsFunc(l.customers, func(c Customer) bool { return c.Tenant == *tenant }) {
+		http.Error(w, "there is no tenant "+strconv.Quote(*tenant), http.StatusNotFound)
+		return false
+	}
+	for _, id := range ids {
+		there := *id == ""
+		l.estate.See(*tenant, source, l.opt.Clock(), func(v estate.View) {
+			there = there || slices.ContainsFunc(v.Rows, func(row *estate.Row) bool { return row.ID == *id })
+		})
+		if !there {
+			http.Error(w, "there is no "+strconv.Quote(*id)+" in "+source, http.StatusNotFound)
+			return false
+		}
+	}
+	return true
+}
+
+// incident makes a new incident in a customer's tenant now, changes one, or
+// merges it into another.
+func (l *Lab) incident(w http.ResponseWriter, r *http.Request) {
+	var ask struct {
+		Tenant string `json:"tenant"`
+		ID     string `json:"id"`     // of one that is visible; "": a new one
+		Into   string `json:"into"`   // merged into that one
+		Silent bool   `json:"silent"` // the change time stays
+	}
+	if !l.order(w, r, &ask, &ask.Tenant, estate.Incidents, &ask.ID, &ask.Into) {
+		return
+	}
+	now := l.opt.Clock()
+	switch {
+	case ask.ID == "":
+		ask.ID = strconv.FormatInt(500_000_000+l.made.Add(1), 10)
+		l.estate.Put(ask.Tenant, estate.Incidents, estate.Row{ID: ask.ID, Created: now.UTC(), Changed: now.UTC(), Visible: now})
+	case ask.Into != "":
+		l.estate.MergeIncident(ask.Tenant, ask.ID, ask.Into, now)
+	default:
+		l.estate.ChangeIncident(ask.Tenant, ask.ID, now, ask.Silent)
 	}
 	answer(w, http.StatusOK, map[string]string{"id": ask.ID})
 }

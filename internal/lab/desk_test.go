@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,17 @@ func TestTheAPIsTakeTokensOfBothVersions(t *testing.T) {
 					t.Errorf("%s, a token for %s at %s: %d, want %d; %s", name, resource, target, got, status, answer)
 				}
 			}
+		}
+	}
+}
+
+func TestATokenHasThePermissionsOfItsResource(t *testing.T) {
+	l := newLab(t)
+	graph, native := []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"}, []string{"Alert.Read.All"}
+	for resource, want := range map[string][]string{graphAudience: graph, "https://graph.microsoft.us": graph, siemAudience: graph, mdeAudience: native, mdeOldAudience: native, mdeID: native, xdrAudience: native, mdeGCC: native, mdeGCCHigh: native} {
+		c, err := l.Directory().Verify(token(t, l, l.Customers()[0].Tenant, resource))
+		if err != nil || !slices.Equal(c.Roles, want) {
+			t.Errorf("%s: %v %v", resource, c.Roles, err)
 		}
 	}
 }

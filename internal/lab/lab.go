@@ -1,6 +1,7 @@
 // Package lab is a pretend Microsoft cloud for an MSSP: customers with their
-// Entra tenants, Graph alerts, SIEM detections, the portal's MSSP list, and a
-// pretend Splunk, behind one listener with virtual hosts. It deals faults and
+// Entra tenants, Graph alerts and incidents, alerts of Defender for Endpoint,
+// SIEM detections, the portal's MSSP list, and a pretend Splunk, behind one
+// listener with virtual hosts. It deals faults and
 // writes down what it truly showed. It imports nothing of drover: a misreading
 // must not sit on both sides. docs/lab.md tells how to point any client at it.
 package lab
@@ -122,7 +123,7 @@ func New(opt Options) (*Lab, error) {
 	if err := l.people(); err != nil {
 		return nil, err
 	}
-	l.auth = authority.NewServer(authority.Options{Directory: l.directory, Faults: l.faults, Resource: resource,
+	l.auth = authority.NewServer(authority.Options{Directory: l.directory, Faults: l.faults, Resource: resource, Grants: grants,
 		Note: func(tenant, client, grant string, status, code int) {
 			l.truth.Event("request", "n", l.truth.Request(), "tenant", tenant, "source", "token", "status", status, "rows", 0, "fault", fmt.Sprint(code), "query", grant)
 		}})
@@ -133,6 +134,7 @@ func New(opt Options) (*Lab, error) {
 		},
 		Region:        l.region,
 		GraphAudience: graphAccepts,
+		MDEAudience:   mdeAccepts,
 		SIEMAudience: func(_, audience string) bool {
 			return audience == siemAudience || audience == siemID || audience == sevilleAudience
 		},
@@ -150,7 +152,7 @@ func (l *Lab) people() error {
 	l.appID = guid(rng)
 	l.secret = fmt.Sprintf("lab~%016x%016x", rng.Uint64(), rng.Uint64())
 	l.directory.AddTenant(HomeTenant, "mssp.example")
-	l.directory.AddApp(authority.App{ClientID: l.appID, MultiTenant: true, HomeTenant: HomeTenant, Roles: []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"},
+	l.directory.AddApp(authority.App{ClientID: l.appID, MultiTenant: true, HomeTenant: HomeTenant, Roles: []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All", "Alert.Read.All"},
 		RedirectURIs: []string{"http://localhost", "http://localhost:8400/callback", "https://SiemMsspConnector"}})
 	l.directory.AddSecret(l.appID, l.secret, l.opt.Clock().AddDate(1, 0, 0))
 	l.publicID = guid(rand.New(rand.NewPCG(l.opt.Seed, 6)))
@@ -165,7 +167,9 @@ func (l *Lab) people() error {
 	if d := l.opt.Data; d != nil {
 		homes = append(homes, d.Tenants()...)
 		l.opt.Customers = len(homes)
-		l.opt.Story = func(i int) estate.Options { return estate.Options{ID: homes[i], SIEM: true} }
+		l.opt.Story = func(i int) estate.Options {
+			return estate.Options{ID: homes[i], SIEM: true, Incidents: true, MDE: true}
+		}
 	}
 	for i := range l.opt.Customers {
 		c := Customer{Name: names[i%len(names)], Tenant: guid(rng), Region: regions[i%len(regions)]}
@@ -219,6 +223,12 @@ func resource(uri string) (string, bool) {
 	switch {
 	case uri == graphID:
 		return graphAudience, true
+	case uri == mdeID:
+		return mdeAudience, true
+	case uri == xdrID:
+		return xdrAudience, true
+	case uri == mdeAudience, uri == mdeOldAudience, uri == xdrAudience, uri == mdeGCC, uri == mdeGCCHigh, isLabHost(uri, "mde"):
+		return uri, true
 	case slices.Contains(national, uri), uri == siemAudience, uri == sevilleAudience, isLabHost(uri, "graph"):
 		return uri, true
 	}
@@ -277,7 +287,7 @@ func (l *Lab) Directory() *authority.Directory { return l.directory }
 // Estate is what the customers have.
 func (l *Lab) Estate() *estate.Estate { return l.estate }
 
-// API serves Graph and the SIEM API.
+// API serves Graph, Defender for Endpoint and the SIEM API.
 func (l *Lab) API() *api.API { return l.api }
 
 // Truth is the log of what was shown.
@@ -309,6 +319,8 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 		l.auth.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."), strings.HasPrefix(host, "microsoftgraph."):
 		l.api.Graph(w, r)
+	case isMDEHost(host), strings.HasPrefix(path, "/mde/"), strings.HasPrefix(path, "/api/v1.0/"):
+		l.api.MDE(w, r)
 	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):
 		l.api.SIEM(w, r)
 	case strings.HasPrefix(host, "splunk."), strings.HasPrefix(path, "/services/collector"):

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -139,6 +141,48 @@ func TestTheRealHostNamesAreServed(t *testing.T) {
 			t.Errorf("%s: %d %.200s", tt.target, status, text)
 		}
 	}
+	const endpoint = "https://api.securitycenter.microsoft.com"
+	mde, older, xdr := c.token(tenant, endpoint), c.token(tenant, "https://securitycenter.onmicrosoft.com/windowsatpservice"), c.token(tenant, "https://api.security.microsoft.com")
+	gcc, high := c.token(tenant, "https://api-gcc.securitycenter.microsoft.us"), c.token(tenant, "https://api-gov.securitycenter.microsoft.us")
+	byID, own := c.token(tenant, "fc780465-2017-40d4-a0c5-307022471b92"), c.token(tenant, "https://mde.lab.test")
+	for _, tt := range []struct {
+		target, token string
+		want, strict  int // with mde_strict_audience
+	}{
+		{"https://graph.microsoft.com/v1.0/security/incidents", commercial, 200, 200},
+		{"https://graph.microsoft.us/v1.0/security/incidents", gov, 200, 200},
+		{"https://graph.microsoft.us/v1.0/security/incidents", commercial, 401, 401},
+		{"https://microsoftgraph.chinacloudapi.cn/v1.0/security/incidents", commercial, 404, 404},
+		{"https://graph.microsoft.com/v1.0/security/incidents", mde, 401, 401},
+		{"https://api.security.microsoft.com/api/alerts", mde, 200, 200},
+		{"https://api.security.microsoft.com/api/v1.0/alerts", older, 200, 200},
+		{"https://API.security.microsoft.com/api/v1.0/alerts", byID, 200, 200},
+		{"https://api.security.microsoft.com/api/alerts", xdr, 200, 403},
+		{"https://api.security.microsoft.com/api/alerts", commercial, 403, 403},
+		{"https://api.security.microsoft.com/api/alerts", siem, 403, 403},
+		{"https://api.security.microsoft.com/api/incidents", mde, 404, 404},
+		{"https://api.securitycenter.microsoft.com/api/alerts", mde, 200, 200},
+		{"https://api.securitycenter.windows.com/api/alerts", mde, 200, 200},
+		{"https://eu.api.security.microsoft.com/api/alerts", mde, 200, 200},
+		{"https://aea.api.security.microsoft.com/api/alerts", mde, 200, 200},
+		{"https://api-us.securitycenter.microsoft.com/api/alerts", mde, 200, 200},
+		{"https://api-gcc.securitycenter.microsoft.us/api/alerts", gcc, 200, 200},
+		{"https://api-gcc.securitycenter.microsoft.us/api/alerts", mde, 200, 403},
+		{"https://api-gov.securitycenter.microsoft.us/api/alerts", high, 200, 200},
+		{"https://api-gov.securitycenter.microsoft.us/api/alerts", mde, 403, 403},
+		{"https://mde.lab.test/api/alerts", own, 200, 403},
+		{"https://" + c.addr + "/api/v1.0/alerts", mde, 200, 200},
+		{"https://" + c.addr + "/mde/api/alerts", mde, 200, 200},
+		{"https://" + c.addr + "/api/alerts", mde, 401, 401}, // by path that is the SIEM API
+	} {
+		for _, strict := range []bool{false, true} {
+			c.API().Switch(func(s *api.Switches) { s.MDEStrictAudience = strict })
+			want := map[bool]int{false: tt.want, true: tt.strict}[strict]
+			if status, text, _ := c.do(http.MethodGet, tt.target, tt.token, ""); status != want {
+				t.Errorf("%s, strict %v: %d, want %d; %.200s", tt.target, strict, status, want, text)
+			}
+		}
+	}
 	c.API().Switch(func(s *api.Switches) { s.StrictRegion = true })
 	for i, k := range c.Customers() {
 		token := c.token(k.Tenant, "https://graph.windows.net")
@@ -171,7 +215,7 @@ func TestWhoeverDrivesTheLabCanSeeAndChangeItOverHTTP(t *testing.T) {
 	}
 	for _, desk := range index.Desks {
 		status, text, _ := c.do(http.MethodGet, "https://any.lab.test"+desk, "", "")
-		if want := map[string]int{"/lab/alerts": 405, "/lab/splunk/": 404}[desk]; status != max(want, 200) && status != want {
+		if want := map[string]int{"/lab/alerts": 405, "/lab/incidents": 405, "/lab/splunk/": 404}[desk]; status != max(want, 200) && status != want {
 			t.Errorf("%s: %d %.100s", desk, status, text)
 		}
 	}
@@ -229,6 +273,77 @@ func TestWhoeverDrivesTheLabCanSeeAndChangeItOverHTTP(t *testing.T) {
 	_, text, _ = c.do(http.MethodGet, "https://localhost/lab/truth?from="+header.Get("X-Lab-Next"), "", "")
 	if strings.Contains(text, `"t":"start"`) || strings.Count(text, `"t":"served"`) != 2 || !strings.Contains(text, made) {
 		t.Errorf("what came since: %s", text)
+	}
+}
+
+func TestAnAPIThatIsRetiredIsGoneByNameAndTheOthersAreThere(t *testing.T) {
+	c := start(t, lab.Options{Customers: 1})
+	const mde, graph = "https://api.security.microsoft.com/api/alerts", "https://graph.microsoft.com/v1.0/security/incidents"
+	for _, how := range []string{"unresolved", "refused", ""} {
+		if status, text, _ := c.do(http.MethodPatch, "https://localhost/lab/switches", "", `{"mde_retired":"`+how+`"}`); status != 200 {
+			t.Fatal(text)
+		}
+		resp, err := c.newClient().Get(mde)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if (err == nil) != (how == "") {
+			t.Errorf("%q: %v", how, err)
+		}
+		raw, err := tls.Dial("tcp", c.addr, &tls.Config{ServerName: "api-eu.securitycenter.microsoft.com", InsecureSkipVerify: true}) //nolint:gosec // whether there is a handshake at all
+		if err == nil {
+			_ = raw.Close()
+		}
+		if (err == nil) != (how == "") {
+			t.Errorf("%q: a handshake by the name: %v", how, err)
+		}
+		var unknown *net.DNSError
+		switch err := c.Reach("api.security.microsoft.com:443"); how {
+		case "unresolved":
+			if !errors.As(err, &unknown) || !unknown.IsNotFound {
+				t.Errorf("%q: %v", how, err)
+			}
+		case "refused":
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%q: %v", how, err)
+			}
+		default:
+			if err != nil {
+				t.Errorf("%q: %v", how, err)
+			}
+		}
+		if status, _, _ := c.do(http.MethodGet, graph, "", ""); status != 401 || c.Reach("graph.microsoft.com") != nil {
+			t.Errorf("%q: Graph answers %d", how, status)
+		}
+	}
+	for _, bad := range []string{`{"mde_retired":"soon"}`, `{"code_429":"x"}`, `{"mde_cap":-1}`} {
+		if status, _, _ := c.do(http.MethodPatch, "https://localhost/lab/switches", "", bad); status != 400 {
+			t.Errorf("%s: %d", bad, status)
+		}
+	}
+}
+
+func TestIncidentsAreMadeAndMergedAtTheDesk(t *testing.T) {
+	c := start(t, lab.Options{Customers: 1, Story: func(int) estate.Options { return estate.Options{Backlog: 40, Incidents: true} }})
+	tenant := c.Customers()[0].Tenant
+	token := c.token(tenant, "https://graph.microsoft.com")
+	desk := func(body string, want int) string {
+		t.Helper()
+		status, text, _ := c.do(http.MethodPost, "https://localhost/lab/incidents", "", body)
+		if status != want {
+			t.Fatalf("%s: %d %s", body, status, text)
+		}
+		return text
+	}
+	made := strings.Split(desk(`{"tenant":"`+tenant+`"}`, 200), `"`)[3]
+	desk(`{"tenant":"`+tenant+`","id":"1001"}`, 200)
+	desk(`{"tenant":"`+tenant+`","id":"1002","into":"`+made+`"}`, 200)
+	desk(`{"tenant":"`+tenant+`","id":"1002","into":"none"}`, 404)
+	desk(`{"tenant":"`+tenant+`","id":"none"}`, 404)
+	for path, want := range map[string]string{"/1001": `"comment":"note 0"`, "/1002": `"redirectIncidentId":"` + made + `"`, "/" + made + "/alerts": `"incidentId":"` + made + `"`} {
+		if status, text, _ := c.do(http.MethodGet, "https://graph.microsoft.com/v1.0/security/incidents"+path, token, ""); status != 200 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %.300s", path, status, text)
+		}
 	}
 }
 
@@ -290,6 +405,9 @@ func realData(t *testing.T) string {
 	for name, text := range map[string]string{
 		"graph_alerts/a.json":    "{\"value\":[ {\n \"id\": \"da1\",\t\"tenantId\": \"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60\", \"lastUpdateDateTime\": \"2023-04-14T09:53:09.27Z\",\"serviceSource\":\"microsoftSentinel\"} ]}",
 		"graph_alerts/b.ndjson":  `{"id":"da2","lastUpdateDateTime":"2024-01-01T00:00:00Z","n":18446744073709551616}` + "\n",
+		"graph_incidents/d.json": "{\"value\":[ {\n \"id\": \"7\",\t\"tenantId\": \"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60\", \"lastUpdateDateTime\": \"2021-09-30T09:35:45.1133333Z\",\"status\":\"Active\"} ]}",
+		"graph_incidents/e.json": `{"id":"7","tenantId":"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "lastUpdateDateTime":"2021-09-30T09:35:45.1133333Z"}`,
+		"mde_alerts/f.ndjson":    `{"id": "da6_-8", "incidentId": 7587, "lastUpdateTime": "2020-07-20T10:53:50.19Z","aadTenantId":"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60","evidence":[{}]}` + "\n",
 		"siem_detections/c.json": `[ {"FullId":"636:x=" , "LastProcessedTimeUtc":"2020-01-01T00:01:00.1234567Z"} ]`,
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(name))
@@ -328,28 +446,32 @@ func TestRealShapedRowsAreServedByteForByte(t *testing.T) {
 		}
 	}
 	got := make(map[string]int)
-	for i, k := range c.Customers() {
-		home := ""
-		if i > 0 {
-			home = k.Tenant
+	for range 12 { // states of one alert show one behind the other
+		for i, k := range c.Customers() {
+			home := ""
+			if i > 0 {
+				home = k.Tenant
+			}
+			graph, siem, mde := c.token(k.Tenant, "https://graph.microsoft.com"), c.token(k.Tenant, "https://graph.windows.net"), c.token(k.Tenant, "https://api.securitycenter.microsoft.com")
+			for target, token := range map[string]string{"https://graph.microsoft.com/v1.0/security/alerts_v2?$top=1000": graph, "https://graph.microsoft.com/v1.0/security/incidents": graph,
+				"https://api.security.microsoft.com/api/alerts": mde, "https://api.securitycenter.microsoft.com/api/v1.0/alerts?$expand=evidence": mde,
+				"https://wdatp-alertexporter-eu.windows.com/api/alerts?sinceTimeUtc=2000-01-01": siem} {
+				var p struct {
+					Value []json.RawMessage `json:"value"`
+				}
+				_, text, _ := c.do(http.MethodGet, target, token, "")
+				if strings.HasPrefix(text, "[") {
+					text = `{"value":` + text + `}`
+				}
+				if err := json.Unmarshal([]byte(text), &p); err != nil || p.Value == nil {
+					t.Fatal(target, text)
+				}
+				for _, raw := range p.Value {
+					got[home+string(raw)] = 1
+				}
+			}
 		}
-		graph, siem := c.token(k.Tenant, "https://graph.microsoft.com"), c.token(k.Tenant, "https://graph.windows.net")
-		for range 12 { // states of one alert show one behind the other
-			var p struct {
-				Value []json.RawMessage `json:"value"`
-			}
-			if _, text, _ := c.do(http.MethodGet, "https://graph.microsoft.com/v1.0/security/alerts_v2?$top=1000", graph, ""); json.Unmarshal([]byte(text), &p) != nil {
-				t.Fatal(text)
-			}
-			var rows []json.RawMessage
-			if _, text, _ := c.do(http.MethodGet, "https://wdatp-alertexporter-eu.windows.com/api/alerts?sinceTimeUtc=2000-01-01", siem, ""); json.Unmarshal([]byte(text), &rows) != nil {
-				t.Fatal(text)
-			}
-			for _, raw := range append(p.Value, rows...) {
-				got[home+string(raw)] = 1
-			}
-			ahead.Add(int64(5 * time.Second))
-		}
+		ahead.Add(int64(5 * time.Second))
 	}
 	missing, extra := 0, 0
 	for raw := range want {
@@ -433,7 +555,7 @@ func TestTheDocumentSaysWhatTheCodeDoes(t *testing.T) {
 			t.Errorf("nothing is said of %s", row)
 		}
 	}
-	if n := bytes.Count(text, []byte("\n")); n > 260 {
+	if n := bytes.Count(text, []byte("\n")); n > 300 {
 		t.Errorf("%d lines", n)
 	}
 }

@@ -68,6 +68,10 @@ func (c *conn) Read(b []byte) (int, error) {
 // badTLS is the configuration of a connection whose handshake shall not hold;
 // nil for the others.
 func (l *Lab) badTLS(h *tls.ClientHelloInfo) (*tls.Config, error) {
+	if l.Reach(h.ServerName) != nil {
+		reset(h.Conn)
+		return nil, net.ErrClosed
+	}
 	c, ok := h.Conn.(*conn)
 	if !ok {
 		return nil, nil

@@ -38,6 +38,9 @@ type Place struct {
 type Input struct {
 	Truth []Log // of the lab, in the order they were written
 	Sinks []Place
+	// Sources limits what is owed to those that the run read; empty: every
+	// source's revisions. What else is delivered is judged all the same.
+	Sources []string
 	// Grace is how long before a kill a revision may have been shown, or a
 	// record sent, to count as caught by the kill; 0: 5 s.
 	Grace time.Duration

@@ -91,7 +91,7 @@ func (j *judge) count() []int {
 	shown := make([]int, len(m.tenants))
 	for n := range m.revs {
 		i := uint32(n)
-		if !m.owed(i) {
+		if !m.owed(i) || len(j.in.Sources) > 0 && !slices.Contains(j.in.Sources, m.sourceOfRev(i)) {
 			continue
 		}
 		t := m.tenantOfRev(i)

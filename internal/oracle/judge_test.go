@@ -86,6 +86,35 @@ func (b *book) judge(t *testing.T, places ...string) *Verdict {
 	return v
 }
 
+// A run that reads some of the sources owes nothing of the others, and what it
+// delivers of them is judged all the same.
+func TestOnlyTheSourcesOfTheRunAreOwed(t *testing.T) {
+	b := newBook()
+	b.serve(0, 1)
+	b.truth = append(b.truth, fmt.Sprintf(`{"t":"newest","at":"%s","tenant":"%s","source":"mde.alerts","id":"m1","rev":0}`, at(9), tenantA))
+	b.end(0)
+	b.file = []string{b.record(0)}
+	for name, tt := range map[string]struct {
+		sources []string
+		lost    int
+	}{
+		"every source": {nil, 1}, "the one that was read": {[]string{"graph.alerts"}, 0}, "both": {[]string{"graph.alerts", "mde.alerts"}, 1}, "the other": {[]string{"mde.alerts"}, 1},
+	} {
+		in := Input{Truth: []Log{Text("truth", text3(b.truth))}, Sources: tt.sources, Sinks: []Place{{Name: "file", Kind: KindFile, Logs: []Log{Text("out", text3(b.file))}}}}
+		v, err := Judge(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Sum("").Lost != tt.lost || len(v.Findings) != tt.lost {
+			t.Errorf("%s: %+v", name, v.Findings)
+		}
+		in.Sinks[0].Logs[0] = Text("out", text3([]string{b.record(0), b.record(0)}))
+		if v, err = Judge(in); err != nil || len(v.Found(Repeated)) != 1 {
+			t.Errorf("%s: a repeat is not named: %v %+v", name, err, v)
+		}
+	}
+}
+
 func TestWhatAWillingSinkIsSaidToRefuseIsLost(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(row(0))))
 	for _, sink := range []string{`"sink":"file",`, ``} {

@@ -1,11 +1,13 @@
-// Package api serves what Defender serves: Graph's security/alerts_v2 and the
-// SIEM detections API, over an estate, with the faults that a dealer deals. It
-// checks tokens as the real ones do, and writes what it showed to the truth
-// log (reference graph-security, siem-api). What no document settles is a
+// Package api serves what Defender serves: Graph's security/alerts_v2 and
+// security/incidents, the alerts of Defender for Endpoint's own API, and the SIEM
+// detections API, over an estate, with the faults that a dealer deals. It checks
+// tokens as the real ones do, and writes what it showed to the truth log
+// (reference graph-security, mde-api, siem-api). What no document settles is a
 // switch.
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,16 +44,20 @@ type Options struct {
 	Region func(tenant string) string
 	// GraphAudience and SIEMAudience accept a token's audience at a host.
 	GraphAudience, SIEMAudience func(host, audience string) bool
-	Switches                    Switches
+	// MDEAudience does so for Defender for Endpoint; strict leaves open only what
+	// is documented. Nil: none is accepted.
+	MDEAudience func(host, audience string, strict bool) bool
+	Switches    Switches
 }
 
-// API serves both. Safe for concurrent use.
+// API serves all of them. Safe for concurrent use.
 type API struct {
 	opt Options
 
 	mu       sync.Mutex
 	switches Switches
-	buckets  map[string]*bucket // by API, tenant and app
+	buckets  map[string]*bucket // by API, tenant, app and span
+	refused  int                // by a bucket that has two spellings for it
 }
 
 // New returns the API.
@@ -66,8 +72,10 @@ type request struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	n      uint64
-	api    string
-	source string
+	api    string // whose faults and limits count
+	source string // of the rows
+	feed   *feed  // what the rows are
+	expand bool   // with evidence, or with alerts
 	caller Caller
 	faults map[string]fault.Rule
 	status int
@@ -77,8 +85,9 @@ type request struct {
 }
 
 // begin numbers a request and sets what every answer carries.
-func (a *API) begin(w http.ResponseWriter, r *http.Request, api, source string) *request {
-	q := &request{a: a, sw: a.Switches(), w: w, r: r, n: a.opt.Truth.Request(), api: api, source: source}
+func (a *API) begin(w http.ResponseWriter, r *http.Request, f feed) *request {
+	q := &request{a: a, sw: a.Switches(), w: w, r: r, n: a.opt.Truth.Request(), api: f.api, source: f.source}
+	q.feed = q.adapt(f)
 	h := w.Header()
 	h.Set("Date", a.opt.Clock().UTC().Format(http.TimeFormat))
 	id := fmt.Sprintf("00000000-0000-4000-8000-%012d", q.n)
@@ -102,13 +111,21 @@ func (q *request) authenticate(audience func(host, audience string) bool) bool {
 	err := errors.New("Access token is empty.")
 	if strings.EqualFold(scheme, "Bearer") && raw != "" {
 		if q.caller, err = q.a.opt.Verify(raw); err == nil && !audience(q.r.Host, q.caller.Audience) {
+			q.caller = Caller{}
+			if q.api == "mde" && !q.sw.MDEAudience401 {
+				q.fail(http.StatusForbidden, "Forbidden", "The token is not for this resource.")
+				return false
+			}
 			err = errors.New("Access token validation failure. Invalid audience.")
+			if q.api == "mde" {
+				err = errors.New("Invalid Authorization payload.")
+			}
 		}
 	}
 	if err != nil {
 		q.caller = Caller{}
 		q.w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000"`)
-		q.fail(http.StatusUnauthorized, "InvalidAuthenticationToken", err.Error())
+		q.fail(http.StatusUnauthorized, q.feed.codes[http.StatusUnauthorized], err.Error())
 		return false
 	}
 	q.faults = q.a.opt.Faults.Deal(q.api, q.caller.Tenant)
@@ -188,9 +205,16 @@ func (q *request) before() bool {
 	return false
 }
 
-// codes that Graph gives with a status.
-var codes = map[int]string{400: "BadRequest", 401: "InvalidAuthenticationToken", 403: "Forbidden", 404: "ResourceNotFound", 410: "ResourceNotFound", 429: "TooManyRequests",
-	500: "InternalServerError", 502: "BadGateway", 503: "serviceNotAvailable", 504: "GatewayTimeout"}
+// troubles are the bodies of a status that say what is wrong with an account
+// whose token is good, seen with 401 and 403 (reference graph-security §10,
+// mde-api §7), and of a quota.
+var troubles = map[string]struct{ code, message string }{
+	"inactive":      {"", "Unauthorized request - reason of failure: Account mode is inactive"},
+	"licence":       {"", "Unauthorized request - reason of failure: No Tvm license"},
+	"unprovisioned": {"", "Unauthorized request - Account is not provisioned."},
+	"disabled":      {"DisabledFeature", "This feature is switched off for the tenant."},
+	"quota":         {"429", "API calls quota exceeded! maximum allowed 1500 per 01:00:00"},
+}
 
 // refuse answers with a status, in one of many forms.
 func (q *request) refuse(f fault.Rule) {
@@ -216,8 +240,11 @@ func (q *request) refuse(f fault.Rule) {
 		q.fail(f.Param, "", f.Value)
 	case f.Body == "roles":
 		q.missingRoles(nil)
+	case troubles[f.Body].message != "":
+		x := troubles[f.Body]
+		q.fail(f.Param, cmp.Or(x.code, q.feed.codes[f.Param]), x.message)
 	default:
-		q.fail(f.Param, codes[f.Param], f.Value)
+		q.fail(f.Param, q.feed.codes[f.Param], f.Value)
 	}
 }
 

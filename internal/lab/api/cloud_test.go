@@ -59,11 +59,12 @@ func newCloud(t *testing.T, sw api.Switches, stories ...estate.Options) *cloud {
 		Region:        func(string) string { return "eu" },
 		GraphAudience: func(_, a string) bool { return a == "for all" },
 		SIEMAudience:  func(_, a string) bool { return a == "for all" },
+		MDEAudience:   func(_, a string, strict bool) bool { return a == "for all" && !strict },
 	})
 	return c
 }
 
-const reader = contoso + "_app_SecurityAlert.Read.All"
+const reader = contoso + "_app_SecurityAlert.Read.All_SecurityIncident.Read.All_Alert.Read.All"
 
 // ask sends one request, with headers as name and value in turn.
 func (c *cloud) ask(target string, headers ...string) *http.Response {
@@ -85,9 +86,12 @@ func (c *cloud) do(method, target string, headers ...string) *http.Response {
 				panic(e)
 			}
 		}()
-		if strings.Contains(strings.ToLower(r.URL.Path), "/api/") {
+		switch path := strings.ToLower(r.URL.Path); {
+		case strings.HasPrefix(r.Host, "mde."), strings.Contains(path, "/api/v1.0/"):
+			c.api.MDE(w, r)
+		case strings.Contains(path, "/api/"):
 			c.api.SIEM(w, r)
-		} else {
+		default:
 			c.api.Graph(w, r)
 		}
 	}()
@@ -125,8 +129,9 @@ func (c *cloud) page(resp *http.Response) (p page) {
 	return p
 }
 
-// walk follows nextLinks to the end and calls f behind each page.
-func (c *cloud) walk(resp *http.Response, f func(page)) (rows []json.RawMessage) {
+// walk follows nextLinks to the end and calls f behind each page. What headers
+// the first request had, the others must have.
+func (c *cloud) walk(resp *http.Response, f func(page), headers ...string) (rows []json.RawMessage) {
 	c.Helper()
 	for range 10_000 {
 		p := c.page(resp)
@@ -137,7 +142,7 @@ func (c *cloud) walk(resp *http.Response, f func(page)) (rows []json.RawMessage)
 		if p.Next == "" {
 			return rows
 		}
-		resp = c.ask(p.Next)
+		resp = c.ask(p.Next, headers...)
 	}
 	c.Fatal("the links do not end")
 	return nil
@@ -161,6 +166,15 @@ type alert struct {
 	AssignedTo     *string   `json:"assignedTo"`
 	Created        time.Time `json:"createdDateTime"`
 	Changed        time.Time `json:"lastUpdateDateTime"`
+	Updated        time.Time `json:"lastUpdateTime"` // of Defender for Endpoint
+}
+
+// changed is the change time, whatever the API calls it.
+func (a alert) changed() time.Time {
+	if a.Changed.IsZero() {
+		return a.Updated
+	}
+	return a.Changed
 }
 
 func (c *cloud) alerts(rows []json.RawMessage) []alert {

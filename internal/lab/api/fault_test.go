@@ -41,9 +41,12 @@ func (a answer) String() string {
 func (c *cloud) wire(http2 bool) (client *http.Client, url string) {
 	c.Helper()
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/api/") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/api/v1.0/"):
+			c.api.MDE(w, r)
+		case strings.HasPrefix(r.URL.Path, "/api/"):
 			c.api.SIEM(w, r)
-		} else {
+		default:
 			c.api.Graph(w, r)
 		}
 	}))
@@ -82,7 +85,11 @@ func (c *cloud) fetch(client *http.Client, target string) (a answer) {
 	return a
 }
 
-const list = "/v1.0/security/alerts_v2?$top=10&$orderby=lastUpdateDateTime&$filter=createdDateTime%20ge%202020-01-01T00:00:00Z"
+const (
+	list         = "/v1.0/security/alerts_v2?$top=10&$orderby=lastUpdateDateTime&$filter=createdDateTime%20ge%202020-01-01T00:00:00Z"
+	incidentList = "/v1.0/security/incidents?$top=10&$orderby=lastUpdateDateTime&$filter=createdDateTime%20ge%202020-01-01T00:00:00Z"
+	mdeList      = "/api/v1.0/alerts?$top=10&$orderby=lastUpdateTime&$filter=alertCreationTime%20ge%202020-01-01T00:00:00Z"
+)
 
 func (a answer) rows() (rows []json.RawMessage, next string, ok bool) {
 	var p page
@@ -161,7 +168,7 @@ func TestEveryKindOfFaultBites(t *testing.T) {
 			{rule: fault.Rule{Param: 1}, path: siem, want: func(a answer) bool { return len(a.body) >= 1<<20 && json.Valid(a.body) }}},
 		fault.BadRow: {{rule: fault.Rule{Value: "no_id"}, want: func(a answer) bool {
 			list, _, ok := a.rows()
-			return ok && !bytes.Contains(list[0], []byte(`"id":"`+"da")) && bytes.Contains(list[0], []byte(`"noid":`))
+			return ok && !bytes.Contains(list[0], []byte(`{"id":"`)) && bytes.Contains(list[0], []byte(`"noid":`))
 		}}},
 		fault.Redirect:     {{rule: fault.Rule{Param: 301, Value: "https://evil.example/"}, want: func(a answer) bool { return is(301, "")(a) && a.header.Get("Location") == "https://evil.example/" }}, {rule: fault.Rule{Value: "/"}, want: is(302, "")}},
 		fault.ForeignLink:  {{rule: fault.Rule{Value: "https://evil.example/x"}, want: next("https://evil.example/x")}},
@@ -198,6 +205,82 @@ func TestEveryKindOfFaultBites(t *testing.T) {
 		elsewhere := k.Name == fault.Hang || k.Name == fault.Drip || !slices.Contains(k.APIs, "graph") && !slices.Contains(k.APIs, "siem")
 		if table[k.Name] == nil && !elsewhere {
 			t.Errorf("nobody tries %s", k.Name)
+		}
+	}
+	// At incidents and Defender for Endpoint the same, but for what their answers
+	// say in other words.
+	other := map[string]map[string][]try{
+		"graph.incidents": {
+			fault.TopIgnored: {{rule: fault.Rule{Param: 25}, want: rows(25)}, {want: rows(50)}},
+		},
+		"mde": {
+			fault.Status: {
+				{rule: fault.Rule{Param: 503, RetryAfter: "2.128"}, want: func(a answer) bool {
+					return is(503, `{"error":{"code":"ServiceUnavailable",`)(a) && a.header.Get("Retry-After") == "2.128"
+				}},
+				{rule: fault.Rule{Param: 500, Body: "nocode", Value: "x"}, want: is(500, `"code":"","message":"x","target":"`)},
+				{rule: fault.Rule{Param: 403, Body: "roles"}, want: is(403, "API required roles: Alert.Read.All,Alert.ReadWrite.All, application roles: .")},
+				{rule: fault.Rule{Param: 401, Body: "inactive"}, want: is(401, `"code":"Unauthorized","message":"Unauthorized request - reason of failure: Account mode is inactive"`)},
+				{rule: fault.Rule{Param: 403, Body: "licence"}, want: is(403, "No Tvm license")},
+				{rule: fault.Rule{Param: 401, Body: "unprovisioned"}, want: is(401, "Account is not provisioned.")},
+				{rule: fault.Rule{Param: 403, Body: "disabled"}, want: is(403, `"code":"DisabledFeature"`)},
+				{rule: fault.Rule{Param: 429, Body: "quota", RetryAfter: "7"}, want: is(429, `"code":"429","message":"API calls quota exceeded! maximum allowed 1500 per 01:00:00"`)},
+			},
+			fault.TopIgnored: {{rule: fault.Rule{Param: 25}, want: rows(25)}},
+			fault.TopRefused: {{rule: fault.Rule{Param: 5}, want: is(400, `"code":"BadRequest","message":"The query specified in the URI is not valid. The limit of '5' for Top query`)}},
+		},
+	}
+	at := map[string]string{"graph.incidents": incidentList, "mde": mdeList}
+	source := map[string]string{"graph.incidents": estate.Incidents, "mde": estate.MDE}
+	for _, k := range fault.Kinds() {
+		for name, path := range at {
+			if slices.Contains(k.APIs, "graph") && !slices.Contains(k.APIs, name) && k.Name != fault.Provider { // which names products
+				t.Errorf("%s is not dealt at %s", k.Name, name)
+			}
+			if !slices.Contains(k.APIs, name) || k.Name == fault.Hang || k.Name == fault.Drip {
+				continue
+			}
+			tries := other[name][k.Name]
+			if tries == nil {
+				tries = table[k.Name]
+			}
+			for i, tt := range tries {
+				if strings.HasPrefix(tt.path, "/api/") {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s %d %s", k.Name, i, name), func(t *testing.T) {
+					t.Parallel()
+					c := newCloud(t, api.Switches{MDELinks: true}, estate.Options{ID: contoso, Backlog: 600, BacklogSpan: 72 * time.Hour, Incidents: true, MDE: true})
+					if k.Name != fault.Status {
+						c.now = c.now.Add(time.Hour)
+					}
+					first, last := "", ""
+					c.estate.See(contoso, source[name], c.now, func(v estate.View) { first, last = v.Rows[0].ID, v.Rows[len(v.Rows)-1].ID })
+					c.estate.ChangeIncident(contoso, last, c.now, false)
+					for _, prefix := range []string{"da", "ed"} {
+						c.estate.Change(contoso, prefix+last, c.now, false)
+					}
+					rule := tt.rule
+					rule.Kind = k.Name
+					if rule.Value == "first" {
+						rule.Value = first
+					}
+					c.faults.Set(rule)
+					client, url := c.wire(false)
+					target := path
+					if more, ok := strings.CutPrefix(tt.path, list); ok {
+						target += more
+					} else if _, options, ok := strings.Cut(tt.path, "?"); ok {
+						target = path[:strings.IndexByte(path, '?')+1] + options
+					}
+					if a := c.fetch(client, url+target); !tt.want(a) {
+						t.Errorf("%s: %v", target, a)
+					}
+					if c.faults.Hits()[k.Name] == 0 {
+						t.Error("not counted")
+					}
+				})
+			}
 		}
 	}
 	for kind, tries := range table {
@@ -264,10 +347,10 @@ func ascending(rows []json.RawMessage) bool {
 	var last time.Time
 	for _, raw := range rows {
 		var a alert
-		if json.Unmarshal(raw, &a) != nil || a.Changed.Before(last) {
+		if json.Unmarshal(raw, &a) != nil || a.changed().Before(last) {
 			return false
 		}
-		last = a.Changed
+		last = a.changed()
 	}
 	return true
 }
@@ -276,7 +359,7 @@ func newer(a answer, t time.Time) bool {
 	rows, _, ok := a.rows()
 	for _, raw := range rows {
 		var x alert
-		ok = ok && json.Unmarshal(raw, &x) == nil && !x.Changed.Before(t)
+		ok = ok && json.Unmarshal(raw, &x) == nil && !x.changed().Before(t)
 	}
 	return ok && len(rows) > 0
 }

@@ -3,31 +3,30 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"drover/internal/lab/estate"
 )
 
-// The $filter grammar of Graph alerts (reference graph-security §2): the
-// properties of the list page with eq, ne, gt, ge, lt, le, in, joined by and,
-// or, not and parentheses. Anything else is refused.
+// The $filter grammar of the lists (reference graph-security §2, mde-api §4):
+// the properties of the list page with eq, ne, gt, ge, lt, le, in, joined by
+// and, or, not and parentheses. Anything else is refused.
 
 type test func(r *estate.Row) bool
 
-// filterProps are the properties that may be filtered by.
-var filterProps = []string{"assignedTo", "classification", "createdDateTime", "determination", "lastUpdateDateTime", "serviceSource", "severity", "status"}
-
 type filterParser struct {
+	feed  *feed
 	words []string
 	i     int
 	depth int       // of parentheses
-	from  time.Time // the greatest lower bound on lastUpdateDateTime, for a quick start
+	from  time.Time // the greatest lower bound on the change time, for a quick start
 }
 
 // parseFilter returns the test and a lower bound on the change time, if the
 // whole filter has one.
-func parseFilter(s string) (test, time.Time, error) {
+func parseFilter(s string, f *feed) (test, time.Time, error) {
 	if strings.TrimSpace(s) == "" {
 		return func(*estate.Row) bool { return true }, time.Time{}, nil
 	}
@@ -35,7 +34,7 @@ func parseFilter(s string) (test, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	p := &filterParser{words: words}
+	p := &filterParser{feed: f, words: words}
 	t, err := p.or(true)
 	if err == nil && p.i < len(p.words) {
 		err = fmt.Errorf("unexpected %q", p.words[p.i])
@@ -142,45 +141,61 @@ func (p *filterParser) not(top bool) (test, error) {
 	return p.compare(top)
 }
 
-// enums are the members of the properties that are enumerations (reference
-// graph-security §6); others are refused.
-var enums = map[string][]string{
-	"severity":       {"unknown", "informational", "low", "medium", "high", "unknownFutureValue"},
-	"status":         {"unknown", "new", "inProgress", "resolved", "unknownFutureValue"},
-	"classification": {"unknown", "falsePositive", "truePositive", "informationalExpectedActivity", "unknownFutureValue"},
-	"determination": {"unknown", "apt", "malware", "securityPersonnel", "securityTesting", "unwantedSoftware", "other", "multiStagedAttack", "compromisedAccount", "phishing",
-		"maliciousUserActivity", "notMalicious", "notEnoughDataToValidate", "confirmedActivity", "lineOfBusinessApplication", "unknownFutureValue"},
-	"serviceSource": {"unknown", "microsoftDefenderForEndpoint", "microsoftDefenderForIdentity", "microsoftDefenderForCloudApps", "microsoftDefenderForOffice365",
-		"microsoft365Defender", "azureAdIdentityProtection", "microsoftAppGovernance", "dataLossPrevention", "unknownFutureValue", "microsoftDefenderForCloud", "microsoftSentinel",
-		"microsoftInsiderRiskManagement", "microsoftThreatIntelligence", "microsoftSecurityForAI"},
-}
-
 func (p *filterParser) compare(top bool) (test, error) {
-	prop, op := p.next(), p.next()
-	if !slices.Contains(filterProps, prop) {
-		return nil, fmt.Errorf("the property %q cannot be filtered by", prop)
+	name, op := p.next(), p.next()
+	prop, ok := p.feed.property(name)
+	if !ok {
+		return nil, fmt.Errorf("the property %q cannot be filtered by", name)
 	}
 	if op == "in" {
 		return p.in(prop)
 	}
-	if strings.HasSuffix(prop, "DateTime") {
+	if timely(prop) {
 		at, err := literalTime(p.next())
 		if err != nil {
 			return nil, err
 		}
-		if top && prop == "lastUpdateDateTime" && (op == "ge" || op == "gt" || op == "eq") && at.After(p.from) {
+		if top && prop == p.feed.changed && (op == "ge" || op == "gt" || op == "eq") && at.After(p.from) {
 			p.from = at
 		}
 		return ordered(op, func(r *estate.Row) int { return instant(r, prop).Compare(at) })
 	}
-	v, err := literalWord(prop, p.next())
+	v, err := p.literal(prop, p.next())
 	if err != nil {
 		return nil, err
 	}
 	if op != "eq" && op != "ne" {
-		return nil, fmt.Errorf("the operator %q does not go with %s", op, prop)
+		return p.numeric(prop, op, v)
 	}
 	return ordered(op, func(r *estate.Row) int { return strings.Compare(r.Word(prop), v) })
+}
+
+// numeric orders numbers; null is neither above nor below any.
+func (p *filterParser) numeric(prop, op, v string) (test, error) {
+	if !slices.Contains(p.feed.numbers, prop) || v == "" {
+		return nil, fmt.Errorf("the operator %q does not go with %s", op, prop)
+	}
+	n, _ := strconv.ParseInt(v, 10, 64)
+	cmp, err := ordered(op, func(r *estate.Row) int {
+		have, _ := strconv.ParseInt(r.Word(prop), 10, 64)
+		return int(max(-1, min(1, have-n)))
+	})
+	return func(r *estate.Row) bool { return r.Word(prop) != "" && cmp(r) }, err
+}
+
+// literal reads a value of a property that is no time: as Word has it.
+func (p *filterParser) literal(prop, v string) (string, error) {
+	if !slices.Contains(p.feed.numbers, prop) {
+		return literalWord(p.feed.enums[prop], prop, v)
+	}
+	if v == "null" {
+		return "", nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return "", fmt.Errorf("%q is no number", v)
+	}
+	return strconv.FormatInt(n, 10), nil
 }
 
 // in reads a list of literals.
@@ -191,14 +206,14 @@ func (p *filterParser) in(prop string) (test, error) {
 	var words []string
 	var times []time.Time
 	for {
-		if strings.HasSuffix(prop, "DateTime") {
+		if timely(prop) {
 			at, err := literalTime(p.next())
 			if err != nil {
 				return nil, err
 			}
 			times = append(times, at)
 		} else {
-			v, err := literalWord(prop, p.next())
+			v, err := p.literal(prop, p.next())
 			if err != nil {
 				return nil, err
 			}
@@ -228,7 +243,7 @@ func literalTime(v string) (time.Time, error) {
 
 // literalWord reads a quoted text, or null, which is "" here. An empty text is
 // not null, and nothing has it.
-func literalWord(prop, v string) (string, error) {
+func literalWord(members []string, prop, v string) (string, error) {
 	if v == "null" {
 		return "", nil
 	}
@@ -236,20 +251,13 @@ func literalWord(prop, v string) (string, error) {
 		return "", fmt.Errorf("%q must be quoted", v)
 	}
 	v = strings.ReplaceAll(v[1:len(v)-1], "''", "'")
-	if members := enums[prop]; members != nil && !slices.Contains(members, v) {
+	if members != nil && !slices.Contains(members, v) {
 		return "", fmt.Errorf("%q is no member of %s", v, prop)
 	}
 	if v == "" {
 		v = "\x00"
 	}
 	return v, nil
-}
-
-func instant(r *estate.Row, prop string) time.Time {
-	if prop == "createdDateTime" {
-		return r.Created
-	}
-	return r.Changed
 }
 
 func ordered(op string, cmp func(*estate.Row) int) (test, error) {

@@ -53,10 +53,7 @@ func (q *request) mangled(dst []byte, start, i int, r *estate.Row) []byte {
 	if !ok || f.Param >= 0 && f.Param != i || r.Kind == "bad" {
 		return dst // a row that is bad by itself might be mended
 	}
-	idName, timeName := "id", "lastUpdateDateTime"
-	if q.source == estate.SIEM {
-		idName, timeName = "FullId", "LastProcessedTimeUtc"
-	}
+	idName, timeName, tenantName := q.feed.id, q.feed.changed, q.feed.tenant
 	row := bytes.Clone(dst[start:])
 	kind, claims, text := r.Kind, r.Claims, r.Text
 	at := r.Changed
@@ -75,13 +72,13 @@ func (q *request) mangled(dst []byte, start, i int, r *estate.Row) []byte {
 	case "dup_id":
 		row, kind = addMember(row, idName, `"twice"`), "bad"
 	case "foreign":
-		row, kind, claims = setMember(row, "tenantId", strconv.Quote(foreigner)), "foreign", foreigner
+		row, kind, claims = setMember(row, tenantName, strconv.Quote(foreigner)), "foreign", foreigner
 	case "no_tenant":
-		row = renameMember(row, "tenantId", "noTenantId")
+		row = renameMember(row, tenantName, "no"+strings.ToUpper(tenantName[:1])+tenantName[1:])
 	case "null_tenant":
-		row = setMember(row, "tenantId", "null")
+		row = setMember(row, tenantName, "null")
 	case "text_tenant":
-		row = setMember(row, "tenantId", `"contoso"`)
+		row = setMember(row, tenantName, `"contoso"`)
 	case "no_time":
 		row, text = renameMember(row, timeName, "no"+timeName), ""
 	case "null_time":

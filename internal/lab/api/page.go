@@ -38,8 +38,8 @@ func since(rows []*estate.Row, t time.Time) []*estate.Row {
 	return rows[i:]
 }
 
-// list renders the page.
-func (q *request) list(l listing) {
+// list renders the page; only: of these rows.
+func (q *request) list(l listing, only func(estate.View) []*estate.Row) {
 	missing, provider := q.has(fault.Provider)
 	poison, poisoned := q.has(fault.PoisonAt)
 	match := func(r *estate.Row) bool { return l.match(r) && !(provider && r.Service() == missing.Value) }
@@ -47,18 +47,21 @@ func (q *request) list(l listing) {
 	if q.r.TLS == nil {
 		scheme = "http"
 	}
-	body := append([]byte(nil), `{"@odata.context":"`+scheme+`://`+q.r.Host+`/v1.0/$metadata#security/alerts_v2`...)
+	body := append([]byte(nil), `{"@odata.context":"`+scheme+`://`+q.r.Host+q.feed.context...)
 	if l.names != nil {
 		body = append(body, "("+strings.Join(l.names, ",")+")"...)
 	}
 	body = append(body, '"')
-	hit := false
-	q.a.opt.Estate.See(q.caller.Tenant, estate.Graph, q.a.opt.Clock(), func(v estate.View) {
+	hit, crowded := false, false
+	q.a.opt.Estate.See(q.caller.Tenant, q.source, q.a.opt.Clock(), func(v estate.View) {
+		if only != nil {
+			v.Rows = only(v)
+		}
 		rows := q.shown(v.Rows)
 		if !l.from.IsZero() {
 			rows = since(rows, l.from)
 		}
-		page, total, more := l.page(rows, match)
+		page, total, more := l.page(rows, match, q.feed)
 		if _, ok := q.has(fault.Unordered); ok {
 			page = slices.Clone(page)
 			for i := range page {
@@ -78,12 +81,14 @@ func (q *request) list(l listing) {
 		}
 		body = q.nextLink(body, more, l, next)
 		body = append(body, `,"value":[`...)
+		var with crowds
+		with, crowded = q.crowds(v, page)
 		for i, r := range page {
 			if i > 0 {
 				body = append(body, ',')
 			}
 			start := len(body)
-			body = q.mangled(q.render(body, r, v, l.names), start, i, r)
+			body = q.mangled(q.render(body, r, v, l.names, with), start, i, r)
 			if i == 0 { // the rest is about as large
 				body = slices.Grow(body, (len(page)-1)*(len(body)-start)*5/4)
 			}
@@ -93,6 +98,10 @@ func (q *request) list(l listing) {
 	if hit {
 		q.rows = nil
 		q.fail(http.StatusInternalServerError, "InternalServerError", "")
+		return
+	}
+	if crowded {
+		q.tooCrowded()
 		return
 	}
 	if provider {
@@ -111,8 +120,8 @@ func (q *request) list(l listing) {
 
 // page cuts a page out of rows, which are in the order of change times. total
 // is right only if somebody counts.
-func (l *listing) page(rows []*estate.Row, match test) (page []*estate.Row, total int, more bool) {
-	if l.natural() && !l.count {
+func (l *listing) page(rows []*estate.Row, match test, f *feed) (page []*estate.Row, total int, more bool) {
+	if l.natural(f) && !l.count {
 		// In the list's own order: no need to look at all of it.
 		for _, r := range rows {
 			if match(r) {
@@ -140,19 +149,30 @@ func (l *listing) page(rows []*estate.Row, match test) (page []*estate.Row, tota
 	return page[:min(l.top, len(page))], total, more
 }
 
-// render appends a row as this request shall see it, and remembers it.
-func (q *request) render(dst []byte, r *estate.Row, v estate.View, names []string) []byte {
+// render appends a row as this request shall see it, and remembers it. with
+// has the alerts of an incident that is asked for with them.
+func (q *request) render(dst []byte, r *estate.Row, v estate.View, names []string, with crowds) []byte {
 	start := len(dst)
-	if q.source == estate.SIEM {
-		dst = q.a.opt.Estate.RenderDetection(dst, r, q.sw.shape())
-	} else {
-		dst = q.a.opt.Estate.Render(dst, r, v.Read, v.Opt)
-		if r.Raw == nil && !q.prefers("include-unknown-enum-members") {
-			dst = hideMembers(dst, start)
+	newer := evolvable
+	switch e := q.a.opt.Estate; q.source {
+	case estate.SIEM:
+		dst, newer = e.RenderDetection(dst, r, q.sw.shape()), nil
+	case estate.MDE:
+		dst, newer = e.RenderEndpoint(dst, r, v.Read, v.Opt, q.expand), nil
+	case estate.Incidents:
+		alerts := with[r.ID]
+		if with != nil && alerts == nil {
+			alerts = []*estate.Row{} // a redirected one has none left
 		}
-		if names != nil {
-			dst = selected(dst, start, names)
-		}
+		dst, newer = e.RenderIncident(dst, r, alerts, v), evolvableIncident
+	default:
+		dst = e.Render(dst, r, v.Read, v.Opt)
+	}
+	if r.Raw == nil && newer != nil && !q.prefers("include-unknown-enum-members") {
+		dst = hideMembers(dst, start, newer)
+	}
+	if names != nil {
+		dst = selected(dst, start, names)
 	}
 	if q.a.opt.Truth.On() {
 		q.rows = append(q.rows, truth.Row{ID: r.ID, Changed: r.Text, Rev: r.Rev, Sum: sha256.Sum256(dst[start:]), Kind: r.Kind, Claims: r.Claims})
@@ -172,12 +192,18 @@ func (q *request) prefers(name string) bool {
 	return false
 }
 
-// evolvable are the members whose newer values only clients see that ask for
-// them, with those values (reference graph-security §6).
-var evolvable = []struct {
+// evolving is an enumeration that has grown.
+type evolving struct {
 	member []byte
 	newer  []string
-}{
+}
+
+// evolvableIncident are those of an incident and of the alerts in it.
+var evolvableIncident = append([]evolving{{[]byte(`"status":"`), []string{"awaitingAction"}}}, evolvable...)
+
+// evolvable are the members whose newer values only clients see that ask for
+// them, with those values (reference graph-security §6).
+var evolvable = []evolving{
 	{[]byte(`"serviceSource":"`), []string{"microsoftDefenderForCloud", "microsoftSentinel", "microsoftInsiderRiskManagement", "microsoftThreatIntelligence", "microsoftSecurityForAI"}},
 	{[]byte(`"detectionSource":"`), []string{"microsoftDefenderForCloud", "microsoftDefenderForIoT", "microsoftDefenderForServers", "microsoftDefenderForStorage", "microsoftDefenderForDNS",
 		"microsoftDefenderForDatabases", "microsoftDefenderForContainers", "microsoftDefenderForNetwork", "microsoftDefenderForAppService", "microsoftDefenderForKeyVault",
@@ -188,8 +214,8 @@ var evolvable = []struct {
 
 // hideMembers writes unknownFutureValue over newer values in a row from start
 // on.
-func hideMembers(dst []byte, start int) []byte {
-	for _, e := range evolvable {
+func hideMembers(dst []byte, start int, list []evolving) []byte {
+	for _, e := range list {
 		for at := start; ; {
 			i := bytes.Index(dst[at:], e.member)
 			if i < 0 {
@@ -226,10 +252,10 @@ func selected(dst []byte, start int, names []string) []byte {
 // a list that lives, as far as anybody has seen (reference graph-security §2).
 func (q *request) nextLink(body []byte, more bool, l listing, next int) []byte {
 	link := ""
-	if more && (q.sw.LastOffset == 0 || next <= q.sw.LastOffset) {
+	if more && q.links() && (q.sw.LastOffset == 0 || next <= q.sw.LastOffset) {
 		link = q.link(next)
 	}
-	if f, ok := q.has(fault.Overlap); ok && more && !q.r.URL.Query().Has("overlapped") {
+	if f, ok := q.has(fault.Overlap); ok && more && q.links() && !q.r.URL.Query().Has("overlapped") {
 		if link = q.link(l.skip) + "&overlapped=1"; f.Param > 0 {
 			link = q.link(max(0, next-f.Param)) + "&overlapped=1"
 		}
@@ -258,10 +284,13 @@ func (q *request) nextLink(body []byte, more bool, l listing, next int) []byte {
 	return append(append(body, `,"@odata.nextLink":`...), b...)
 }
 
+// links reports whether pages carry links at all.
+func (q *request) links() bool { return q.api != "mde" || q.sw.MDELinks }
+
 // link is the whole URL of the page at an offset; deep ones hide the offset in
 // a token, since $skip ends at 500.
 func (q *request) link(skip int) string {
-	if skip > skipMax || q.sw.SkipToken {
+	if skip > q.feed.skipMax || q.sw.SkipToken {
 		return q.token(skip)
 	}
 	return q.linkWith("$skip", skip)

@@ -16,7 +16,7 @@ var manySlashes = regexp.MustCompile(`/+`)
 // SIEM serves /api/alerts of the SIEM detections API (reference siem-api §3,
 // §6): bare arrays, filtered by LastProcessedTimeUtc, in no order.
 func (a *API) SIEM(w http.ResponseWriter, r *http.Request) {
-	q := a.begin(w, r, "siem", estate.SIEM)
+	q := a.begin(w, r, siemFeed)
 	q.fail = func(status int, _, message string) {
 		b, _ := json.Marshal(map[string]string{"Message": message})
 		q.plain(status, "application/json; charset=utf-8", string(b))
@@ -93,7 +93,7 @@ func (q *request) detections(ask ask) {
 				body = append(body, ',')
 			}
 			start := len(body)
-			body = q.mangled(q.render(body, r, v, nil), start, i, r)
+			body = q.mangled(q.render(body, r, v, nil, nil), start, i, r)
 		}
 	})
 	q.send(http.StatusOK, append(body, ']'))

@@ -16,6 +16,13 @@ type Switches struct {
 	SIEMPerMinute int    `json:"siem_per_minute" what:"the same at the SIEM API"`
 	RetryAfter    string `json:"retry_after" what:"of a 429 by the bucket: integer (or empty), fractional, none"`
 
+	IncidentsPerMinute int    `json:"incidents_per_minute" what:"the same at Graph's incidents"`
+	IncidentsPerHour   int    `json:"incidents_per_hour" what:"the same an hour; both hold"`
+	MDEPerMinute       int    `json:"mde_per_minute" what:"the same at the API of Defender for Endpoint"`
+	MDEPerHour         int    `json:"mde_per_hour" what:"the same an hour; both hold"`
+	HourWindow         bool   `json:"hour_window" what:"an hour's limit is counted from its first request on, and a 429 asks to wait until it is over; else a bucket"`
+	Code429            string `json:"code_429" what:"code of a 429 of incidents and Defender for Endpoint: name (or empty), number, turns"`
+
 	TopRefused      bool `json:"top_refused" what:"$top above 1000 is refused with 400 and an empty code; else clamped"`
 	SkipToken       bool `json:"skiptoken" what:"nextLinks carry $skiptoken from the first page on; else $skip up to 500"`
 	LastOffset      int  `json:"last_offset" what:"no nextLink leads beyond this offset, though there is more; 0: any"`
@@ -27,11 +34,27 @@ type Switches struct {
 	SIEMCommas      bool `json:"siem_commas" what:"lists in a detection are separated by a comma and a blank; else by a semicolon"`
 	SIEMOldTagNames bool `json:"siem_old_names" what:"BuiltInMachineTags, UserDefinedMachineTags, IoaDefinitiondId"`
 	SIEMOff         bool `json:"siem_off" what:"the SIEM API is switched off: 410 for everything"`
+
+	ExpandLimit int `json:"expand_limit" what:"incidents with more alerts answer 500 to $expand=alerts, again and again; 0: none does"`
+
+	MDELinks          bool   `json:"mde_links" what:"Defender for Endpoint: nextLinks; else none, however many rows there are"`
+	MDECap            int    `json:"mde_cap" what:"Defender for Endpoint: rows of an answer at most, and without $top; 0: 10,000"`
+	MDETopRefused     bool   `json:"mde_top_refused" what:"Defender for Endpoint: $top above that is refused with 400; else clamped"`
+	MDEFewerFilters   bool   `json:"mde_fewer_filters" what:"Defender for Endpoint: $filter over the seven properties that both pages list; else over eleven"`
+	MDEStrictOptions  bool   `json:"mde_strict_options" what:"Defender for Endpoint: $orderby, $select and $count are refused with 400; else taken"`
+	MDEOneBare        bool   `json:"mde_one_bare" what:"Defender for Endpoint: an alert by ID has no evidence without $expand=evidence; else it has"`
+	MDEStrictAudience bool   `json:"mde_strict_audience" what:"Defender for Endpoint: tokens for its documented audiences only; else those of the Defender XDR API and, at GCC, of the commercial cloud too"`
+	MDEAudience401    bool   `json:"mde_audience_401" what:"Defender for Endpoint: a token for another audience is answered 401; else 403"`
+	MDERetired        string `json:"mde_retired" what:"Defender for Endpoint: gone (410), unresolved (its names do not resolve) or refused (nobody listens); empty: it is there"`
 }
 
-// Documented returns the switches at what Microsoft documents: 150 requests a
-// minute of one app in one tenant.
-func Documented() Switches { return Switches{PerMinute: 150} }
+// Documented returns the switches at what Microsoft documents of one app in one
+// tenant: 150 requests a minute at Graph's alerts, 100 a minute and 1,500 an
+// hour at Defender for Endpoint. For incidents those of the native API are
+// taken, 50 and 1,500, since Graph's page has none.
+func Documented() Switches {
+	return Switches{PerMinute: 150, IncidentsPerMinute: 50, IncidentsPerHour: 1500, MDEPerMinute: 100, MDEPerHour: 1500}
+}
 
 func (s *Switches) shape() estate.Shape {
 	return estate.Shape{Fields: s.SIEMFields, Nulls: s.SIEMNulls, Commas: s.SIEMCommas, OldNames: s.SIEMOldTagNames}
@@ -49,7 +72,17 @@ func (s *Switches) check() string {
 	default:
 		return "siem_fields is 33, 46, 48 or 50"
 	}
-	if s.PerMinute < 0 || s.SIEMPerMinute < 0 || s.LastOffset < 0 {
+	switch s.Code429 {
+	case "", "name", "number", "turns":
+	default:
+		return "code_429 is name, number or turns"
+	}
+	switch s.MDERetired {
+	case "", retiredGone, retiredUnresolved, retiredRefused:
+	default:
+		return "mde_retired is gone, unresolved or refused"
+	}
+	if min(s.PerMinute, s.SIEMPerMinute, s.IncidentsPerMinute, s.IncidentsPerHour, s.MDEPerMinute, s.MDEPerHour, s.LastOffset, s.ExpandLimit, s.MDECap) < 0 {
 		return "a number is below 0"
 	}
 	return ""

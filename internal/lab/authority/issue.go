@@ -13,7 +13,8 @@ import (
 const graphURL = "https://graph.microsoft.com"
 
 // resourceIDs are the app IDs that stand in aud of version 2 tokens.
-var resourceIDs = map[string]string{graphURL: "00000003-0000-0000-c000-000000000000", "https://graph.windows.net": "00000002-0000-0000-c000-000000000000"}
+var resourceIDs = map[string]string{graphURL: "00000003-0000-0000-c000-000000000000", "https://graph.windows.net": "00000002-0000-0000-c000-000000000000",
+	"https://api.securitycenter.microsoft.com": "fc780465-2017-40d4-a0c5-307022471b92", "https://api.security.microsoft.com": "8ee8fdad-f234-4243-8f3b-15c294843740"}
 
 // grantee is whom a token is for, and what comes beside it.
 type grantee struct {
@@ -96,7 +97,12 @@ func (s *Server) scopesOf(q *request) []string {
 	if len(q.scopes) > 0 {
 		return slices.Clone(q.scopes)
 	}
-	return slices.Clone(q.app.scopes())
+	return s.granted(q, q.app.scopes())
+}
+
+// granted picks the permissions of the resource that is asked for.
+func (s *Server) granted(q *request, list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(p string) bool { return s.opt.Grants != nil && !s.opt.Grants(q.audience, p) })
 }
 
 func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Duration) (string, *refusal) {
@@ -128,8 +134,10 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 	}
 	if g.user == "" {
 		claims["idtyp"] = "app"
-		if _, no := q.faults[fault.TokenNoRoles]; !no && d.shown(g.t, q.app.ClientID) == Granted && len(q.app.Roles) > 0 {
-			claims["roles"] = q.app.Roles
+		if _, no := q.faults[fault.TokenNoRoles]; !no && d.shown(g.t, q.app.ClientID) == Granted {
+			if roles := s.granted(q, q.app.Roles); len(roles) > 0 {
+				claims["roles"] = roles
+			}
 		}
 	} else {
 		claims["scp"], claims["upn"], claims["unique_name"] = strings.Join(s.scopesOf(q), " "), g.user, g.user

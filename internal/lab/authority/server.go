@@ -20,6 +20,9 @@ type Options struct {
 	// Resource tells which audience a token for a resource carries, false if
 	// there is no such resource.
 	Resource func(uri string) (audience string, ok bool)
+	// Grants tells whether a permission is one of the resource that a token with
+	// that audience is for. Nil: every one is.
+	Grants func(audience, permission string) bool
 	// Note is told of each token request.
 	Note func(tenant, client, grant string, status, code int)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,12 +26,12 @@ type Data struct {
 }
 
 // folders are where the rows of a source lie below a data directory.
-var folders = map[string]string{"graph_alerts": Graph, "siem_detections": SIEM}
+var folders = map[string]string{"graph_alerts": Graph, "graph_incidents": Incidents, "mde_alerts": MDE, "siem_detections": SIEM}
 
 var guidForm = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// ReadData reads the files below dir: graph_alerts and siem_detections, each a
-// row, a collection, a bare array, or one row a line. A row's bytes are those
+// ReadData reads the files below dir: graph_alerts, graph_incidents, mde_alerts
+// and siem_detections, each a row, a collection, a bare array, or one row a line. A row's bytes are those
 // of the file, never written anew.
 func ReadData(dir string) (*Data, error) {
 	d := &Data{Rows: make(map[string]map[string][]Row)}
@@ -61,7 +62,7 @@ func ReadData(dir string) (*Data, error) {
 		}
 	}
 	if d.Files == 0 {
-		return nil, fmt.Errorf("there are no files below %s/graph_alerts or %s/siem_detections", dir, dir)
+		return nil, fmt.Errorf("there are no files below %s: want graph_alerts, graph_incidents, mde_alerts or siem_detections", dir)
 	}
 	return d, nil
 }
@@ -105,6 +106,9 @@ func (d *Data) add(file, source string, raw []byte) {
 		FullID               string `json:"FullId"`
 		LastProcessedTimeUTC string `json:"LastProcessedTimeUtc"`
 		AlertTime            string `json:"AlertTime"`
+		LastUpdateTime       string `json:"lastUpdateTime"`
+		AlertCreationTime    string `json:"alertCreationTime"`
+		AADTenantID          string `json:"aadTenantId"`
 
 		Severity       string `json:"severity"`
 		Status         string `json:"status"`
@@ -115,14 +119,32 @@ func (d *Data) add(file, source string, raw []byte) {
 		MachineGroup   string `json:"MachineGroup"`
 		DeviceTag      string `json:"DeviceCreatedMachineTags"`
 		CloudTag       string `json:"CloudCreatedMachineTags"`
+
+		Incident        json.RawMessage `json:"incidentId"` // a number or a text that is one
+		Investigation   json.RawMessage `json:"investigationId"`
+		DetectionSource string          `json:"detectionSource"`
+		Category        string          `json:"category"`
+		LastEvent       string          `json:"lastEventTime"`
 	}
 	if err := json.Unmarshal(raw, &row); err != nil {
 		d.Skipped = append(d.Skipped, file+": "+err.Error())
 		return
 	}
 	id, changed, created := row.ID, row.LastUpdateDateTime, row.CreatedDateTime
-	if source == SIEM {
+	named := row.TenantID
+	var words map[string]string
+	incident, _ := strconv.ParseUint(strings.Trim(string(row.Incident), `"`), 10, 64)
+	switch source {
+	case SIEM:
 		id, changed, created = row.FullID, row.LastProcessedTimeUTC, row.AlertTime
+	case MDE:
+		changed, created, named = row.LastUpdateTime, row.AlertCreationTime, row.AADTenantID
+		words = map[string]string{"id": id, "detectionSource": row.DetectionSource, "category": row.Category, "lastEventTime": row.LastEvent}
+		for name, raw := range map[string]json.RawMessage{"incidentId": row.Incident, "investigationId": row.Investigation} {
+			if text := string(raw); text != "null" {
+				words[name] = text
+			}
+		}
 	}
 	at, err := time.Parse(time.RFC3339, changed)
 	if id == "" || err != nil {
@@ -134,8 +156,8 @@ func (d *Data) add(file, source string, raw []byte) {
 		born = at
 	}
 	tenant := ""
-	if guidForm.MatchString(row.TenantID) {
-		tenant = strings.ToLower(row.TenantID)
+	if guidForm.MatchString(named) {
+		tenant = strings.ToLower(named)
 	}
 	if d.Rows[tenant] == nil {
 		d.Rows[tenant] = make(map[string][]Row)
@@ -149,7 +171,7 @@ func (d *Data) add(file, source string, raw []byte) {
 	}
 	d.Rows[tenant][source] = append(list, Row{ID: id, Rev: rev, Changed: at.UTC(), Created: born.UTC(), Text: changed, Raw: raw,
 		severity: row.Severity, status: row.Status, service: row.ServiceSource, classification: row.Classification, determination: row.Determination, assigned: row.AssignedTo,
-		group: row.MachineGroup, deviceTag: row.DeviceTag, cloudTag: row.CloudTag})
+		group: row.MachineGroup, deviceTag: row.DeviceTag, cloudTag: row.CloudTag, incident: incident, words: words})
 }
 
 // Tenants lists the tenants that rows name.

@@ -1,5 +1,5 @@
-// Package estate is what the customers' tenants hold: alerts and detections
-// that come, change, and show late. What is visible at an instant is a function
+// Package estate is what the customers' tenants hold: alerts, the incidents that
+// they are grouped in, and detections, which come, change, and show late. What is visible at an instant is a function
 // of the seed and that instant, and of what was added by hand; nothing runs in
 // between.
 package estate
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +20,10 @@ import (
 
 // The sources that an estate serves.
 const (
-	Graph = "graph.alerts"
-	SIEM  = "siem.detections"
+	Graph     = "graph.alerts"
+	Incidents = "graph.incidents"
+	MDE       = "mde.alerts"
+	SIEM      = "siem.detections"
 )
 
 // Options of a tenant's story.
@@ -44,6 +47,9 @@ type Options struct {
 	Bad         int           // rows without usable identity or time
 	Size        int           // bytes of a row, about; 0: as they come
 	SIEM        bool          // detections as well
+	Incidents   bool          // the alerts are grouped in incidents, which Graph lists as well
+	Crowd       int           // of the first incident: its alerts; 0: a few
+	MDE         bool          // the API of Defender for Endpoint shows its alerts as well
 	Reprocess   bool          // some come back with a newer LastProcessedTimeUtc
 }
 
@@ -60,10 +66,13 @@ type Row struct {
 	Raw     []byte // served as it is, if set
 
 	severity, status              string
-	classification, determination string // "" is null
-	assigned                      string // "" is null
-	service                       string // of a raw row; others have their template's
-	group, deviceTag, cloudTag    string // of a detection
+	classification, determination string            // "" is null
+	assigned                      string            // "" is null
+	service                       string            // of a raw row; others have their template's
+	group, deviceTag, cloudTag    string            // of a detection
+	incident                      uint64            // of an alert; 0: one that follows from its template
+	redirect                      uint64            // of an incident that was merged into another; 0: it was not
+	words                         map[string]string // of a raw row: what else it can be filtered by
 	tenant                        string
 	tpl                           *template
 	pieces                        int // of the template's evidence; of a detection: its AlertPart
@@ -99,7 +108,7 @@ func (r *Row) Word(property string) string {
 	case "assignedTo":
 		return r.assigned
 	}
-	return ""
+	return r.mdeWord(property)
 }
 
 // Group, DeviceTag and CloudTag are what detections can be chosen by.
@@ -113,6 +122,7 @@ func (r *Row) CloudTag() string { return r.cloudTag }
 
 // list is what one source of one tenant shows, in the order of change times.
 type list struct {
+	source  string
 	opt     Options
 	rows    []*Row
 	current map[string]*Row
@@ -190,17 +200,36 @@ func (e *Estate) Add(opt Options) {
 	for range live {
 		w.alert(g, e.start.Add(time.Duration(w.m.r.Float64()*float64(opt.Horizon))), time.Time{})
 	}
-	w.special(g)
-	if opt.SIEM {
-		s := e.list(opt.ID, SIEM)
-		s.opt = opt
-		w.detections(g, s)
+	w.special(g, func() *Row {
+		tpl := e.tpls[w.m.r.IntN(len(e.tpls))]
+		return &Row{severity: "high", status: "new", tpl: tpl, pieces: 1}
+	})
+	more := []*list{g}
+	also := func(source string, write func(from, to *list)) {
+		l := e.list(opt.ID, source)
+		l.opt = opt
+		write(g, l)
+		more = append(more, l)
 	}
-	e.settle(g, e.start)
 	if opt.SIEM {
-		e.settle(e.list(opt.ID, SIEM), e.start)
+		also(SIEM, w.detections)
+	}
+	// What follows draws from a source of its own: the rest of the story is the
+	// same with it and without.
+	w.m = maker{rand.New(rand.NewPCG(e.seed, h^incidentStream))}
+	if opt.Incidents {
+		also(Incidents, w.incidents)
+	}
+	if opt.MDE {
+		also(MDE, w.endpoint)
+	}
+	for _, l := range more {
+		e.settle(l, e.start)
 	}
 }
+
+// incidentStream keeps what is drawn for incidents apart from the alerts.
+const incidentStream = 0x9e3779b97f4a7c15
 
 func (e *Estate) list(tenant, source string) *list {
 	if e.lists[tenant] == nil {
@@ -208,7 +237,7 @@ func (e *Estate) list(tenant, source string) *list {
 	}
 	l := e.lists[tenant][source]
 	if l == nil {
-		l = &list{current: make(map[string]*Row), opt: Options{ID: tenant}}
+		l = &list{source: source, current: make(map[string]*Row), opt: Options{ID: tenant}}
 		e.lists[tenant][source] = l
 	}
 	return l
@@ -236,11 +265,7 @@ func (e *Estate) settle(l *list, t time.Time) {
 
 func (e *Estate) tell(l *list, r *Row) {
 	if e.issued != nil && r.Kind == "" {
-		source := Graph
-		if e.lists[l.opt.ID] != nil && e.lists[l.opt.ID][SIEM] == l {
-			source = SIEM
-		}
-		e.issued(l.opt.ID, source, r)
+		e.issued(l.opt.ID, l.source, r)
 	}
 }
 
@@ -282,8 +307,18 @@ func (e *Estate) Put(tenant, source string, r Row) {
 	}
 	if r.severity == "" && r.Raw == nil {
 		r.severity, r.status = "high", "new"
+		if source == Incidents {
+			r.status = "active"
+		}
+	}
+	switch {
+	case source == Graph && r.Raw == nil && r.incident == 0:
+		r.incident = e.newestIncident(tenant)
+	case source == Incidents:
+		r.incident, _ = strconv.ParseUint(r.ID, 10, 64)
 	}
 	heap.Push(&l.later, &r)
+	e.mirror(l, &r)
 }
 
 // Change puts a new state of an alert that is visible, with a new change time
@@ -306,6 +341,7 @@ func (e *Estate) Change(tenant, id string, at time.Time, silent bool) {
 		r.Text, r.before = Text(r.Changed), nil
 	}
 	heap.Push(&l.later, &r)
+	e.mirror(l, &r)
 }
 
 // Return puts an alert back into the state before its last change, with the
@@ -322,6 +358,7 @@ func (e *Estate) Return(tenant, id string, at time.Time) {
 	r.Rev, r.Visible = now.Rev+1, at
 	r.silent, r.before, r.older = true, now, nil
 	heap.Push(&l.later, &r)
+	e.mirror(l, &r)
 }
 
 // View is what a source shows at one moment; it must not be kept.
@@ -329,6 +366,8 @@ type View struct {
 	Rows []*Row // by change time, ascending
 	Read int    // counts reads
 	Opt  Options
+	// Alerts are what Graph's alerts show at that moment, of a view of incidents.
+	Alerts []*Row
 }
 
 // See calls f with what a tenant's source shows at t.
@@ -338,7 +377,13 @@ func (e *Estate) See(tenant, source string, t time.Time, f func(View)) {
 	l := e.list(tenant, source)
 	e.advance(l, t)
 	l.reads++
-	f(View{l.rows, l.reads, l.opt})
+	v := View{Rows: l.rows, Read: l.reads, Opt: l.opt}
+	if source == Incidents {
+		g := e.list(tenant, Graph)
+		e.advance(g, t)
+		v.Alerts = g.rows
+	}
+	f(v)
 }
 
 // AsOf turns rows that are shown now into those that were shown at t: some are
@@ -478,17 +523,17 @@ func (w *writer) pushAt(l *list, r *Row, visible time.Time) {
 	l.later = append(l.later, r)
 }
 
-// special writes rows that should not be there.
-func (w *writer) special(l *list) {
+// special writes rows that should not be there. plain makes one without
+// identity and times.
+func (w *writer) special(l *list, plain func() *Row) {
 	put := func(n int, kind string, make func(i int, r *Row)) {
 		for i := range n {
-			tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
+			r := plain()
 			at := w.e.start.Add(-time.Duration(1+w.m.r.IntN(600)) * time.Second)
 			if w.opt.Horizon > 0 && i%2 == 1 {
 				at = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(w.opt.Horizon/2)))
 			}
-			r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: at, Changed: grid(at), tenant: w.opt.ID, severity: "high", status: "new", tpl: tpl,
-				pieces: 1, Kind: kind}
+			r.ID, r.Created, r.Changed, r.tenant, r.Kind = w.specialID(l.source, r), at, grid(at), w.opt.ID, kind
 			make(i, r)
 			w.pushAt(l, r, at)
 		}
@@ -498,7 +543,7 @@ func (w *writer) special(l *list) {
 	// the judge.
 	put(w.opt.Unnamed, "", func(i int, r *Row) { r.Claims = []string{"null", `"contoso"`, `""`}[i%3] })
 	put(w.opt.Bad, "bad", func(i int, r *Row) {
-		body := string(w.e.Render(nil, r, 0, Options{}))
+		body := string(w.e.render(l.source, r))
 		switch i % 4 {
 		case 0:
 			body = strings.Replace(body, `"id":`, `"noid":`, 1)
@@ -511,6 +556,28 @@ func (w *writer) special(l *list) {
 		}
 		r.Raw = []byte(body)
 	})
+}
+
+// specialID is the identity of a special row of a source.
+func (w *writer) specialID(source string, r *Row) string {
+	switch source {
+	case Incidents:
+		return strconv.Itoa(900_000_000 + w.m.r.IntN(100_000_000))
+	case MDE:
+		return w.m.guid() + "_1"
+	}
+	return r.tpl.prefix + w.m.guid() + "_1"
+}
+
+// render is a row of a source as its first read shows it.
+func (e *Estate) render(source string, r *Row) []byte {
+	switch source {
+	case Incidents:
+		return e.RenderIncident(nil, r, nil, View{})
+	case MDE:
+		return e.RenderEndpoint(nil, r, 0, Options{}, true)
+	}
+	return e.Render(nil, r, 0, Options{})
 }
 
 func maxTime(a, b time.Time) time.Time {

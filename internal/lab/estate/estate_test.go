@@ -298,7 +298,11 @@ func TestDataKeepsTheBytesOfTheFile(t *testing.T) {
 		"graph_alerts/one.json":        "\n" + `{"id":"da1","tenantId":"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60","lastUpdateDateTime":"2023-04-15T00:00:00Z"}` + "\n",
 		"graph_alerts/note.md":         "no row",
 		"graph_alerts/other.json":      `{"comment":"no alert"}`,
-		"siem_detections/array.json":   `[ {"FullId":"636:x=","LastProcessedTimeUtc":"2020-01-01T00:01:00.1234567Z","MachineGroup":"UK"} ]`,
+		"graph_incidents/all.json":     `{"value":[ {"id":"7","tenantId":"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", "lastUpdateDateTime":"2021-09-30T09:35:45.1133333Z","createdDateTime":"2021-09-30T09:00:00Z","status":"Active"} ]}`,
+		"graph_incidents/older.ndjson": `{"incidentId":8,"lastUpdateTime":"2021-09-30T09:35:45.1133333Z"}`,
+		"mde_alerts/lines.ndjson": `{"id":"da6_-8", "incidentId":7587, "investigationId":null,"lastUpdateTime":"2020-07-20T10:53:50.19Z","alertCreationTime":"2020-07-20T10:00:00Z","lastEventTime":"2020-07-20T09:00:00.5Z","aadTenantId":"3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60","detectionSource":"WindowsDefenderAv","category":"Malware","severity":"Low"}
+{"id":"da6_-9","lastUpdateTime":"2020-07-20T10:53:50.19Z","aadTenantId":"651x"}`,
+		"siem_detections/array.json": `[ {"FullId":"636:x=","LastProcessedTimeUtc":"2020-01-01T00:01:00.1234567Z","MachineGroup":"UK"} ]`,
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -313,7 +317,7 @@ func TestDataKeepsTheBytesOfTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60"
-	if !slices.Equal(d.Tenants(), []string{home}) || d.Files != 5 || len(d.Skipped) != 1 || len(d.Rows[home][estate.Graph]) != 2 || len(d.Rows[""][estate.Graph]) != 3 || len(d.Rows[""][estate.SIEM]) != 1 {
+	if !slices.Equal(d.Tenants(), []string{home}) || d.Files != 8 || len(d.Skipped) != 2 || len(d.Rows[home][estate.Graph]) != 2 || len(d.Rows[""][estate.Graph]) != 3 || len(d.Rows[""][estate.SIEM]) != 1 {
 		t.Fatalf("%+v", d)
 	}
 	found := false
@@ -322,6 +326,14 @@ func TestDataKeepsTheBytesOfTheFile(t *testing.T) {
 	}
 	if !found {
 		t.Error("the row with odd blanks has other bytes")
+	}
+	in, mde := d.Rows[home][estate.Incidents], d.Rows[home][estate.MDE]
+	if len(in) != 1 || in[0].ID != "7" || in[0].Text != "2021-09-30T09:35:45.1133333Z" || in[0].Word("status") != "Active" || in[0].Created.Hour() != 9 {
+		t.Errorf("incidents: %+v", in)
+	}
+	if len(mde) != 1 || len(d.Rows[""][estate.MDE]) != 1 || mde[0].ID != "da6_-8" || mde[0].Text != "2020-07-20T10:53:50.19Z" || mde[0].Created.Hour() != 10 || mde[0].LastEvent().Hour() != 9 || mde[0].Word("incidentId") != "7587" ||
+		mde[0].Word("investigationId") != "" || mde[0].Word("category") != "Malware" || mde[0].Word("detectionSource") != "WindowsDefenderAv" || mde[0].Word("severity") != "Low" {
+		t.Errorf("Defender for Endpoint: %+v", mde)
 	}
 	if r := d.Rows[""][estate.SIEM][0]; r.Group() != "UK" {
 		t.Errorf("group %q", r.Group())

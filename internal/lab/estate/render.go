@@ -12,6 +12,8 @@ type template struct {
 	text                                string // members between the identity and the evidence
 	evidence                            []string
 	device                              int // index of the evidence whose address is live, -1
+	flatOnce                            sync.Once
+	flatForm                            *flat // what the API of Defender for Endpoint shows of it
 }
 
 var products = []struct{ prefix, service, detection, product string }{
@@ -97,13 +99,7 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 		return append(dst, r.Raw...)
 	}
 	t := r.tpl
-	tenant := `"` + r.tenant + `"`
-	if r.Kind == "foreign" {
-		tenant = `"` + r.Claims + `"`
-	} else if r.Claims != "" {
-		tenant = r.Claims
-	}
-	incident := uint64(len(t.text)*31 + len(r.ID) + 7*r.merges)
+	tenant, incident := r.names(), r.incidentID()
 	dst = append(dst, `{"id":"`...)
 	dst = append(dst, r.ID...)
 	dst = append(dst, `","providerAlertId":"`...)
@@ -148,23 +144,10 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 	dst = append(dst, `","lastUpdateDateTime":"`...)
 	dst = append(dst, r.Text...)
 	dst = append(dst, `","comments":[`...)
-	for i := range r.comments {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `{"comment":"note `...)
-		dst = strconv.AppendInt(dst, int64(i), 10)
-		dst = append(dst, `","createdByDisplayName":"Analyst","createdDateTime":"2026-01-01T00:00:00Z"}`...)
-	}
+	dst = appendComments(dst, r.comments, "createdByDisplayName", "createdDateTime")
 	dst = append(dst, `],"evidence":[`...)
-	order := make([]int, min(r.pieces, len(t.evidence)))
-	for i := range order {
-		order[i] = i
-	}
-	if opt.Shuffle {
-		rng := rand.New(rand.NewPCG(uint64(read), uint64(len(r.ID))))
-		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	}
+	var few [16]int
+	order := r.evidenceOrder(few[:0], read, opt)
 	size := 0
 	for pass := 0; pass == 0 || size < opt.Size-len(t.text)-1200; pass++ {
 		for i, k := range order {
@@ -177,6 +160,51 @@ func (e *Estate) Render(dst []byte, r *Row, read int, opt Options) []byte {
 		}
 	}
 	return append(dst, `]}`...)
+}
+
+// evidenceOrder appends the pieces of evidence as a read shows them.
+func (r *Row) evidenceOrder(order []int, read int, opt Options) []int {
+	for i := range min(r.pieces, len(r.tpl.evidence)) {
+		order = append(order, i)
+	}
+	if opt.Shuffle {
+		rng := rand.New(rand.NewPCG(uint64(read), uint64(len(r.ID))))
+		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	}
+	return order
+}
+
+// appendComments appends n comments, whose members have these names.
+func appendComments(dst []byte, n int, author, when string) []byte {
+	for i := range n {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"comment":"note `...)
+		dst = strconv.AppendInt(dst, int64(i), 10)
+		dst = append(append(append(dst, `","`...), author...), `":"Analyst","`...)
+		dst = append(append(dst, when...), `":"2026-01-01T00:00:00Z"}`...)
+	}
+	return dst
+}
+
+// names is the tenant that a row names, as JSON.
+func (r *Row) names() string {
+	switch {
+	case r.Kind == "foreign":
+		return `"` + r.Claims + `"`
+	case r.Claims != "":
+		return r.Claims
+	}
+	return `"` + r.tenant + `"`
+}
+
+// incidentID is the incident of an alert.
+func (r *Row) incidentID() uint64 {
+	if r.incident != 0 || r.tpl == nil {
+		return r.incident
+	}
+	return uint64(len(r.tpl.text)*31 + len(r.ID) + 7*r.merges)
 }
 
 // orNull appends a word as a string; "" as null.

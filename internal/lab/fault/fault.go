@@ -17,7 +17,7 @@ import (
 type Rule struct {
 	Kind   string    `json:"kind"`
 	Tenant string    `json:"tenant,omitempty"` // "" = every one
-	API    string    `json:"api,omitempty"`    // graph, siem, token, conn; "" = graph and siem
+	API    string    `json:"api,omitempty"`    // graph, graph.incidents, mde, siem, token, conn; "" = those with rows
 	From   time.Time `json:"from,omitzero"`
 	To     time.Time `json:"to,omitzero"`
 	Share  float64   `json:"share,omitempty"` // of the requests it could hit; 0 = all
@@ -26,7 +26,9 @@ type Rule struct {
 	Param  int       `json:"param,omitempty"`
 	Value  string    `json:"value,omitempty"`
 	// Body of the kind status: json (by default), nocode (an empty code), roles
-	// (missing application roles), empty, html, text, null.
+	// (missing application roles), empty, html, text, null; inactive, licence,
+	// unprovisioned, disabled (what is wrong with an account whose token is
+	// good), quota (the number as the code, and which quota it is).
 	Body string `json:"body,omitempty"`
 	// RetryAfter is the header's text; "+30s" becomes an HTTP date. A request of
 	// the same tenant that comes sooner is noted as early when Obey says until
@@ -128,7 +130,7 @@ func (d *Dealer) Deal(api, tenant string) map[string]Rule {
 	}
 	var out map[string]Rule
 	for _, r := range d.rules {
-		if r.Tenant != "" && r.Tenant != tenant || r.API != "" && r.API != api || r.API == "" && api != "graph" && api != "siem" || !r.at(api) {
+		if r.Tenant != "" && r.Tenant != tenant || r.API != "" && r.API != api || r.API == "" && !slices.Contains(data, api) || !r.at(api) {
 			continue
 		}
 		if !r.From.IsZero() && now.Before(r.From) || !r.To.IsZero() && !now.Before(r.To) || r.Count > 0 && r.hits >= r.Count {

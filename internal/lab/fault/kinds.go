@@ -62,7 +62,8 @@ const (
 // table a test holds to this one.
 type Kind struct {
 	Name string `json:"name"`
-	// APIs at which it can be dealt: graph, siem, token, conn.
+	// APIs at which it can be dealt: graph (its alerts), graph.incidents, mde,
+	// siem, token, conn.
 	APIs  []string `json:"apis"`
 	Param string   `json:"param,omitempty"`
 	Value string   `json:"value,omitempty"`
@@ -71,55 +72,59 @@ type Kind struct {
 }
 
 var (
-	both  = []string{"graph", "siem"}
+	// data are the APIs that show rows; lists those of them whose answers are
+	// pages.
+	data  = []string{"graph", "graph.incidents", "mde", "siem"}
+	lists = []string{"graph", "graph.incidents", "mde"}
 	graph = []string{"graph"}
 	token = []string{"token"}
-	three = []string{"graph", "siem", "token"}
+	web   = append(slices.Clone(data), "token")
+	all   = append(slices.Clone(web), "conn")
 )
 
 var kinds = []Kind{
-	{Status, three, "HTTP status", "message", "an answer with that status; `body` and `retry_after` say more", "P01 P19 P24–P26 P31–P33 T09"},
-	{Reset, []string{"graph", "siem", "token", "conn"}, "1: inside the header", "at conn: `tls` = behind the client's first bytes", "the connection ends before the answer; at `conn` it is reset when accepted", "P01 P28"},
-	{Hang, []string{"graph", "siem", "token", "conn"}, "0: before the header, 1: behind it, 2: inside the body", "", "nothing more comes until the client gives up", "P27 P28"},
-	{Drip, both, "milliseconds between two bytes", "`header` (HTTP/1.1), else the body", "the answer comes a byte at a time", "P27"},
-	{Cut, both, "per mille of the body that is sent", "`bytes`: param counts bytes", "the body ends short of its Content-Length, and the connection with it", "P01 P20 P28"},
-	{Truncated, both, "per mille of the body that is sent", "`bytes`: param counts bytes", "a whole answer whose JSON is cut off", "P20"},
-	{Chunked, both, "", "", "chunked, all of the body, and no end", "P20"},
-	{GoAway, both, "", "", "the server closes the connection behind the answer (HTTP/2: GOAWAY)", "P28"},
+	{Status, web, "HTTP status", "message", "an answer with that status; `body` and `retry_after` say more", "P01 P19 P24–P26 P31–P33 T09"},
+	{Reset, all, "1: inside the header", "at conn: `tls` = behind the client's first bytes", "the connection ends before the answer; at `conn` it is reset when accepted", "P01 P28"},
+	{Hang, all, "0: before the header, 1: behind it, 2: inside the body", "", "nothing more comes until the client gives up", "P27 P28"},
+	{Drip, data, "milliseconds between two bytes", "`header` (HTTP/1.1), else the body", "the answer comes a byte at a time", "P27"},
+	{Cut, data, "per mille of the body that is sent", "`bytes`: param counts bytes", "the body ends short of its Content-Length, and the connection with it", "P01 P20 P28"},
+	{Truncated, data, "per mille of the body that is sent", "`bytes`: param counts bytes", "a whole answer whose JSON is cut off", "P20"},
+	{Chunked, data, "", "", "chunked, all of the body, and no end", "P20"},
+	{GoAway, data, "", "", "the server closes the connection behind the answer (HTTP/2: GOAWAY)", "P28"},
 	{TLS, []string{"conn"}, "", "`expired`, `name`, `issuer` or `old` (TLS 1.1)", "the handshake shows a certificate that does not hold", "P30"},
-	{Trailing, both, "", "", "junk behind the body", "P20"},
-	{TwoValues, both, "", "", "a second JSON value behind the first", "P20"},
-	{BOM, both, "", "", "a byte order mark before the body", "P21"},
-	{HTML200, three, "", "", "200 with a sign-in page", "P24"},
-	{NoValue, three, "", "", "200 with an object that has no `value`", "P19"},
-	{NullBody, three, "", "", "200 with null", "P19"},
-	{EmptyBody, three, "", "", "200 with nothing", "P19"},
-	{NotArray, both, "", "", "200, and `value` is an object", "P19"},
-	{ErrorObject, both, "", "", "200 with an error object", "P19"},
-	{ContentType, both, "", "the type", "the right body under another Content-Type", "P24"},
-	{Encoding, both, "", "`br` (default), `nested`, `junk` (behind the gzip), `plain` (says gzip, is not)", "a Content-Encoding that does not fit", "P23"},
-	{GzipBomb, both, "", "", "512 MB of zeros as gzip, 1:1,000", "P23"},
-	{BigHeader, both, "bytes; 1 MiB by default", "", "a header field of that size", "P22"},
-	{BigPage, both, "MiB; 64 by default", "`rows`: the rows again and again, else blanks", "a body of that size, still whole JSON", "P22"},
-	{BadRow, both, "which row of the answer from 0; -1: every one", "see below", "a row that is not as it should be", "P15 P21 P22 P36"},
-	{Redirect, three, "301…308; 302 by default", "where to", "a redirect", "P04 P24"},
-	{ForeignLink, graph, "", "the link", "nextLink is this text", "P03"},
-	{LoopLink, graph, "1: to and fro between two pages", "", "nextLink leads to the same page", "P05"},
-	{EndlessLinks, graph, "", "", "every page has a nextLink that was not seen before", "P05"},
-	{EmptyPage, graph, "1: for ever", "", "no rows, and a nextLink to those that belong here", "P05"},
-	{Overlap, graph, "rows; 0: the whole page", "", "the next page begins so many rows too early, once", "P06"},
-	{NoLink, graph, "offset from which it holds", "", "no nextLink though there is more", "P16"},
-	{LinkRefused, graph, "", "", "400 for a request with $skip or $skiptoken", "P31"},
-	{Clamp, graph, "rows", "", "no page is longer, whatever $top says", "P16"},
-	{TopIgnored, graph, "rows; 100 by default", "", "every page has so many, whatever $top says", "P16"},
-	{TopRefused, graph, "rows", "", "a larger $top is refused with 400 and an empty code", "P16"},
-	{Unordered, graph, "", "", "$orderby is ignored, the page is shuffled", "P08"},
-	{PoisonAt, graph, "", "alert ID", "500 for every answer that would hold it", "P26"},
+	{Trailing, data, "", "", "junk behind the body", "P20"},
+	{TwoValues, data, "", "", "a second JSON value behind the first", "P20"},
+	{BOM, data, "", "", "a byte order mark before the body", "P21"},
+	{HTML200, web, "", "", "200 with a sign-in page", "P24"},
+	{NoValue, web, "", "", "200 with an object that has no `value`", "P19"},
+	{NullBody, web, "", "", "200 with null", "P19"},
+	{EmptyBody, web, "", "", "200 with nothing", "P19"},
+	{NotArray, data, "", "", "200, and `value` is an object", "P19"},
+	{ErrorObject, data, "", "", "200 with an error object", "P19"},
+	{ContentType, data, "", "the type", "the right body under another Content-Type", "P24"},
+	{Encoding, data, "", "`br` (default), `nested`, `junk` (behind the gzip), `plain` (says gzip, is not)", "a Content-Encoding that does not fit", "P23"},
+	{GzipBomb, data, "", "", "512 MB of zeros as gzip, 1:1,000", "P23"},
+	{BigHeader, data, "bytes; 1 MiB by default", "", "a header field of that size", "P22"},
+	{BigPage, data, "MiB; 64 by default", "`rows`: the rows again and again, else blanks", "a body of that size, still whole JSON", "P22"},
+	{BadRow, data, "which row of the answer from 0; -1: every one", "see below", "a row that is not as it should be", "P15 P21 P22 P36"},
+	{Redirect, web, "301…308; 302 by default", "where to", "a redirect", "P04 P24"},
+	{ForeignLink, lists, "", "the link", "nextLink is this text", "P03"},
+	{LoopLink, lists, "1: to and fro between two pages", "", "nextLink leads to the same page", "P05"},
+	{EndlessLinks, lists, "", "", "every page has a nextLink that was not seen before", "P05"},
+	{EmptyPage, lists, "1: for ever", "", "no rows, and a nextLink to those that belong here", "P05"},
+	{Overlap, lists, "rows; 0: the whole page", "", "the next page begins so many rows too early, once", "P06"},
+	{NoLink, lists, "offset from which it holds", "", "no nextLink though there is more", "P16"},
+	{LinkRefused, lists, "", "", "400 for a request with $skip or $skiptoken", "P31"},
+	{Clamp, lists, "rows", "", "no page is longer, whatever $top says", "P16"},
+	{TopIgnored, lists, "rows; 0: as many as without $top", "", "every page has so many, whatever $top says", "P16"},
+	{TopRefused, lists, "rows", "", "a larger $top is refused with 400 and an empty code", "P16"},
+	{Unordered, lists, "", "", "$orderby is ignored, the page is shuffled", "P08"},
+	{PoisonAt, lists, "", "ID of the row", "500 for every answer that would hold it", "P26"},
 	{Provider, graph, "the provider's status; 504 by default", "serviceSource", "its rows are left out: 206 and a Warning; `body` 200: status 200", "P18"},
-	{NoRows, both, "", "", "200 and nothing in it", "P39"},
-	{Forgets, both, "hours", "", "rows whose change time is older are gone", "P34"},
-	{Rewind, both, "seconds", "", "the source shows what it showed so long ago", "P37"},
-	{SlowSkew, both, "seconds", "", "the Date header is ahead by that; negative: behind", "P13"},
+	{NoRows, data, "", "", "200 and nothing in it", "P39"},
+	{Forgets, data, "hours", "", "rows whose change time is older are gone", "P34"},
+	{Rewind, data, "seconds", "", "the source shows what it showed so long ago", "P37"},
+	{SlowSkew, data, "seconds", "", "the Date header is ahead by that; negative: behind", "P13"},
 	{NewestOnly, []string{"siem"}, "rows", "", "at most the newest ones of a range", "P17"},
 	{TokenWrongTID, token, "", "tenant", "the token is one of another tenant", "T05"},
 	{TokenNoRoles, token, "", "", "the token has no roles", "T05"},
@@ -172,7 +177,7 @@ func (r *Rule) Check() error {
 	k := kinds[i]
 	where := []string{r.API}
 	if r.API == "" {
-		where = both
+		where = data
 	}
 	if !slices.ContainsFunc(where, func(a string) bool { return slices.Contains(k.APIs, a) }) {
 		return fmt.Errorf("%s can be dealt at %s; say so in \"api\"", k.Name, strings.Join(k.APIs, ", "))

@@ -8,7 +8,7 @@ import (
 
 // BenchmarkJudge judges about 100,000 revisions of 2.5 KB at three places.
 func BenchmarkJudge(b *testing.B) {
-	in := Good(1, Size{Alerts: 8000, Padding: 2000}).Input()
+	in := Good(1, Size{Alerts: 4000, Padding: 2000}).Input()
 	b.ReportAllocs()
 	for b.Loop() {
 		v, err := oracle.Judge(in)

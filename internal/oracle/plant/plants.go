@@ -45,15 +45,24 @@ func (r *Run) records(t int, pass func(*Record) bool) []*Record {
 	return list
 }
 
-// middle is the record in the middle of those that pass.
+// middle is the record in the middle of those that pass; nil: all that no kill
+// excuses.
 func (r *Run) middle(t int, pass func(*Record) bool) *Record {
+	if pass == nil {
+		pass = func(x *Record) bool { return x.Poll != 30 }
+	}
 	list := r.records(t, pass)
 	return list[len(list)/2]
 }
 
 // plain are records that nothing is special about, on one line.
-func plain(r *Record) bool {
-	return !r.Late && !r.Unnamed && r.Source == "graph.alerts" && !strings.ContainsAny(r.Raw, "\r\n")
+func plain(r *Record) bool { return of("graph.alerts")(r) }
+
+// of passes the records of a source that nothing is special about.
+func of(source string) func(*Record) bool {
+	return func(r *Record) bool {
+		return r.Poll != 30 && !r.Late && !r.Unnamed && r.Source == source && !strings.ContainsAny(r.Raw, "\r\n")
+	}
 }
 
 // lines edits every line of the file sink; fn returns what stands in its place.

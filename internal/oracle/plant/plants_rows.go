@@ -92,6 +92,22 @@ var lossPlants = []Plant{
 		r.Ledger = slices.DeleteFunc(r.Ledger, func(l Line) bool { return strings.Contains(l.Text, `"bad row"`) })
 		return Want{oracle.NotShown, r.Tenants[victim].ID, ""}
 	}},
+	{"an alert is there as Graph shows it, and nowhere as Defender for Endpoint does", 1, func(r *Run) Want {
+		x := r.middle(victim, of("mde.alerts"))
+		for _, drop := range []func(func(*Record) bool){r.dropFile, r.dropHEC, r.dropLedger} {
+			drop(is(x))
+		}
+		return Want{oracle.Lost, x.Tenant, LedgerPlace}
+	}},
+	{"the state of an incident that was merged into another is nowhere", 1, func(r *Run) Want {
+		x := r.middle(2, func(y *Record) bool {
+			return of("graph.incidents")(y) && strings.Contains(y.Raw, `"redirectIncidentId":"1001"`)
+		})
+		for _, drop := range []func(func(*Record) bool){r.dropFile, r.dropHEC, r.dropLedger} {
+			drop(is(x))
+		}
+		return Want{oracle.Lost, x.Tenant, FilePlace}
+	}},
 	{"the sequence of a feed has a hole", 1, func(r *Run) Want {
 		x := r.middle(victim, plain)
 		for i, l := range r.Ledger {
@@ -167,6 +183,14 @@ var repeatPlants = []Plant{
 			}
 		}
 		return Want{oracle.EventID, b.Tenant, FilePlace}
+	}},
+	{"an alert has one event ID at Graph and at Defender for Endpoint", 2, func(r *Run) Want {
+		twins := func(x *Record) []*Record {
+			return r.records(victim, func(y *Record) bool { return y.ID == "da"+x.ID && y.Rev == x.Rev })
+		}
+		x := r.middle(victim, func(y *Record) bool { return of("mde.alerts")(y) && len(twins(y)) > 0 })
+		x.Event = twins(x)[0].Event
+		return Want{oracle.EventID, x.Tenant, FilePlace}
 	}},
 	{"a record has no event ID", 2, func(r *Run) Want {
 		x := r.middle(victim, plain)
@@ -255,6 +279,25 @@ var orderPlants = []Plant{
 					lines[i].Record, lines[k].Record = &y, &x
 					return Want{oracle.WentBack, a.Tenant, FilePlace}
 				}
+			}
+		}
+		return Want{}
+	}},
+	{"an incident goes back to a state before its merge, and is not marked late", 4, func(r *Run) Want {
+		var last *Record
+		for _, x := range r.records(1, of("graph.incidents")) {
+			if !x.Late && strings.Contains(x.Raw, `"redirectIncidentId":"1001"`) {
+				last = x
+			}
+		}
+		for _, x := range r.records(1, of("graph.incidents")) {
+			if x.ID == last.ID && x.Rev < last.Rev && !x.Late {
+				f := &r.Files[2*1+1]
+				r.dropFile(is(x))
+				y := *x
+				y.Seq = 1 << 20
+				f.Lines = append(f.Lines, Line{Record: &y})
+				return Want{oracle.WentBack, x.Tenant, FilePlace}
 			}
 		}
 		return Want{}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"drover/internal/oracle"
 )
@@ -27,6 +28,11 @@ var wallPlants = []Plant{
 		f := &r.Files[2*victim+1]
 		f.Lines = append(f.Lines, Line{Record: &r.Foreign})
 		return Want{oracle.Foreign, r.Foreign.Tenant, FilePlace}
+	}},
+	{"a row of Defender for Endpoint that names another tenant is delivered", 3, func(r *Run) Want {
+		f := &r.Files[2*victim+1]
+		f.Lines = append(f.Lines, Line{Record: &r.ForeignEndpoint})
+		return Want{oracle.Foreign, r.ForeignEndpoint.Tenant, FilePlace}
 	}},
 	{"a row that names another tenant is taken into the ledger", 3, func(r *Run) Want {
 		r.Ledger = append(r.Ledger, Line{Record: &r.Foreign})
@@ -136,6 +142,20 @@ var bytesPlants = []Plant{
 		x := r.middle(victim, func(y *Record) bool { return plain(y) && y.Changed.Nanosecond()/100%10 != 0 })
 		y := *x
 		y.Changed = x.Changed.Truncate(1000)
+		r.swap(x, &y)
+		return Want{oracle.Altered, x.Tenant, FilePlace}
+	}},
+	{"an incident is given the change time of an alert in it", 0, func(r *Run) Want {
+		x := r.middle(victim, of("graph.incidents"))
+		y := *x
+		y.Changed = time.Date(2026, 3, 2, 7, 0, 0, 0, time.UTC)
+		r.swap(x, &y)
+		return Want{oracle.Altered, x.Tenant, FilePlace}
+	}},
+	{"a row of Defender for Endpoint is said to be Graph's", 0, func(r *Run) Want {
+		x := r.middle(victim, of("mde.alerts"))
+		y := *x
+		y.Source, y.ID = "graph.alerts", "da"+x.ID
 		r.swap(x, &y)
 		return Want{oracle.Altered, x.Tenant, FilePlace}
 	}},

@@ -121,8 +121,10 @@ type Run struct {
 
 	Variants map[string]string // other bytes of a revision: record event ID → row
 	Foreign  Record            // a row that names another tenant, as it would be sent
-	Bad      Record            // a row without usable identity
-	Kill     time.Time
+	// ForeignEndpoint is one of the API that calls the tenant otherwise.
+	ForeignEndpoint Record
+	Bad             Record // a row without usable identity
+	Kill            time.Time
 }
 
 // Tenant is one customer of a Run.

@@ -14,7 +14,7 @@ import (
 
 // Size of a simulated run.
 type Size struct {
-	Alerts  int // of each tenant; 0: 40
+	Alerts  int // of each tenant and source; 0: 30
 	Minutes int // 0: 60; at least 40
 	Padding int // bytes added to each row
 }
@@ -38,13 +38,17 @@ type world struct {
 	newest map[string]time.Time // change time that was read last, by tenant and source
 }
 
-// Good is the run of a product that keeps its promises: three tenants, two
-// sources, overlapping reads that show other bytes of the same revision, late
+// sources are those of a Run. The second half comes last, so that the first is
+// the same without it.
+var sources = []string{"graph.alerts", "siem.detections", "graph.incidents", "mde.alerts"}
+
+// Good is the run of a product that keeps its promises: three tenants, four
+// sources of which two show the same alerts, overlapping reads that show other bytes of the same revision, late
 // rows, a stale replica, rows that name another tenant or none, a row without
 // identity, answers that were lost, and a kill in the middle of a send. The
 // same seed gives the same run.
 func Good(seed uint64, size Size) *Run {
-	size.Alerts, size.Minutes = cmp.Or(size.Alerts, 40), cmp.Or(size.Minutes, 60)
+	size.Alerts, size.Minutes = cmp.Or(size.Alerts, 30), cmp.Or(size.Minutes, 60)
 	w := &world{
 		run: &Run{
 			Tenants: []Tenant{
@@ -67,9 +71,13 @@ func Good(seed uint64, size Size) *Run {
 	}
 	states := make(map[string][]*state)
 	for _, t := range w.run.Tenants {
-		for _, source := range []string{"graph.alerts", "siem.detections"} {
+		for _, source := range sources[:2] {
 			states[t.ID+source] = w.alerts(t, source)
 		}
+	}
+	for _, t := range w.run.Tenants {
+		states[t.ID+"graph.incidents"] = w.alerts(t, "graph.incidents")
+		states[t.ID+"mde.alerts"] = w.endpoint(t, states[t.ID+"graph.alerts"])
 	}
 	for poll := 1; poll <= size.Minutes+5; poll++ {
 		w.polls = poll
@@ -77,7 +85,7 @@ func Good(seed uint64, size Size) *Run {
 			w.truth(w.run.Kill, "mark", `,"kind":"kill","note":"in the middle of a send"`)
 		}
 		for i, t := range w.run.Tenants {
-			for _, source := range []string{"graph.alerts", "siem.detections"} {
+			for _, source := range sources {
 				w.poll(i, t, source, states[t.ID+source])
 			}
 		}
@@ -91,16 +99,33 @@ func (w *world) truth(at time.Time, kind, format string, args ...any) {
 	w.run.Truth = append(w.run.Truth, fmt.Sprintf(`{"t":"%s","at":"%s"`, kind, at.Format(time.RFC3339Nano))+fmt.Sprintf(format, args...)+"}")
 }
 
+// members are what a source calls the tenant and the change time of a row, and
+// what else only its rows have.
+func members(source string, rev int) (tenant, changed, more string) {
+	switch source {
+	case "graph.incidents":
+		redirect := "null"
+		if rev > 1 {
+			redirect = `"1001"`
+		}
+		return "tenantId", "lastUpdateDateTime", `"redirectIncidentId":` + redirect + `,"alerts":[{"id":"da1","lastUpdateDateTime":"2026-03-02T07:00:00Z"}],`
+	case "mde.alerts":
+		return "aadTenantId", "lastUpdateTime", `"incidentId":1001,"mitreTechniques":["T1059"],`
+	}
+	return "tenantId", "lastUpdateDateTime", ""
+}
+
 // row is the bytes of one state; shape varies what means nothing.
-func (w *world) row(t Tenant, id, names string, rev, shape int, changed time.Time) string {
+func (w *world) row(t Tenant, source, id, names string, rev, shape int, changed time.Time) string {
+	tenantName, changedName, more := members(source, rev)
 	evidence := []string{`{"@odata.type":"#microsoft.graph.security.deviceEvidence","n":1.50e+3}`, `{"path":"C:\\Users\\J\u00f6rg","size":12345678901234567890}`, `{ "name" : "Zoë/<b>" }`}
 	slices.Reverse(evidence[:1+shape%len(evidence)])
 	tenant := ""
 	if names != "" {
-		tenant = `"tenantId":"` + names + `",`
+		tenant = `"` + tenantName + `":"` + names + `",`
 	}
-	row := fmt.Sprintf(`{"id":"%s",%s"title":"Suspicious \"%s\" activity \u2014 %d","status": "new","lastUpdateDateTime":"%s","riskScore":%d.%d0,"evidence":[%s],"nested":{"tenantId":"99999999-9999-4999-8999-999999999999"},"pad":"%s"}`,
-		id, tenant, w.run.Marks[t.ID], rev, changed.Format("2006-01-02T15:04:05.999999999Z"), rev, shape, strings.Join(evidence, ", "), strings.Repeat("x", w.size.Padding))
+	row := fmt.Sprintf(`{"id":"%s",%s%s"title":"Suspicious \"%s\" activity \u2014 %d","status": "new","%s":"%s","riskScore":%d.%d0,"evidence":[%s],"nested":{"tenantId":"99999999-9999-4999-8999-999999999999"},"pad":"%s"}`,
+		id, tenant, more, w.run.Marks[t.ID], rev, changedName, changed.Format("2006-01-02T15:04:05.999999999Z"), rev, shape, strings.Join(evidence, ", "), strings.Repeat("x", w.size.Padding))
 	if strings.HasSuffix(id, "7") {
 		row = strings.Replace(row, ",\"status\"", ",\r\n  \"status\"", 1) // cannot stand on a line
 	}
@@ -110,12 +135,12 @@ func (w *world) row(t Tenant, id, names string, rev, shape int, changed time.Tim
 // alerts plans the states of all alerts of a feed.
 func (w *world) alerts(t Tenant, source string) []*state {
 	var all []*state
-	prefix := "da"
-	if source == "siem.detections" {
-		prefix = "sd"
-	}
+	prefix := map[string]string{"graph.alerts": "da", "siem.detections": "sd"}[source]
 	for i := range w.size.Alerts {
 		id := fmt.Sprintf("%s%d-%06d", prefix, 637000000+w.rng.IntN(1000), i)
+		if source == "graph.incidents" {
+			id = fmt.Sprint(1001 + i)
+		}
 		at := w.start.Add(time.Duration(w.rng.Int64N(int64(time.Duration(w.size.Minutes-10) * time.Minute)))).Truncate(100 * time.Nanosecond)
 		names, unnamed := t.ID, false
 		if i%9 == 4 {
@@ -127,15 +152,36 @@ func (w *world) alerts(t Tenant, source string) []*state {
 			if i%7 == 3 && rev == 0 {
 				lag = 4 * time.Minute
 			}
-			rec := &Record{Tenant: t.ID, Customer: t.Slug, Source: source, ID: id, Rev: rev, Changed: at, Unnamed: unnamed, Raw: w.row(t, id, names, rev, 0, at)}
-			rec.seal()
-			all = append(all, &state{rec: rec, visible: at.Add(lag), newest: rev == revs-1})
-			w.truth(w.start, "issued", `,"tenant":"%s","source":"%s","id":"%s","rev":%d,"changed":"%s","visible_at":"%s"`,
-				t.ID, source, id, rev, at.Format(time.RFC3339Nano), at.Add(lag).Format(time.RFC3339Nano))
+			rec := &Record{Tenant: t.ID, Customer: t.Slug, Source: source, ID: id, Rev: rev, Changed: at, Unnamed: unnamed, Raw: w.row(t, source, id, names, rev, 0, at)}
+			all = append(all, w.issue(rec, at.Add(lag), rev == revs-1))
 			at = at.Add(time.Duration(1+w.rng.IntN(180))*time.Second + lag + 300*time.Nanosecond)
 		}
 	}
 	return all
+}
+
+// endpoint plans the same alerts as another API shows them: with the same change
+// times, under other IDs.
+func (w *world) endpoint(t Tenant, alerts []*state) (all []*state) {
+	for _, s := range alerts {
+		r := *s.rec
+		r.Source, r.ID = "mde.alerts", strings.TrimPrefix(r.ID, "da")
+		names := t.ID
+		if r.Unnamed {
+			names = ""
+		}
+		r.Raw = w.row(t, r.Source, r.ID, names, r.Rev, 0, r.Changed)
+		all = append(all, w.issue(&r, s.visible.Add(time.Duration(w.rng.IntN(90))*time.Second), s.newest))
+	}
+	return all
+}
+
+// issue writes the truth of one state.
+func (w *world) issue(r *Record, visible time.Time, newest bool) *state {
+	r.seal()
+	w.truth(w.start, "issued", `,"tenant":"%s","source":"%s","id":"%s","rev":%d,"changed":"%s","visible_at":"%s"`,
+		r.Tenant, r.Source, r.ID, r.Rev, r.Changed.Format(time.RFC3339Nano), visible.Format(time.RFC3339Nano))
+	return &state{rec: r, visible: visible, newest: newest}
 }
 
 // served writes the truth of one row that was read.
@@ -169,7 +215,7 @@ func (w *world) poll(ti int, t Tenant, source string, states []*state) {
 				if s.rec.Unnamed {
 					names = ""
 				}
-				other := w.row(t, s.rec.ID, names, s.rec.Rev, 2, s.rec.Changed)
+				other := w.row(t, source, s.rec.ID, names, s.rec.Rev, 2, s.rec.Changed)
 				w.served(at, s.rec, other)
 				w.run.Variants[s.rec.Event] = other
 			}
@@ -243,21 +289,22 @@ func (w *world) send(t Tenant, at time.Time, batch []*Record, answered bool) {
 func (w *world) finish(states map[string][]*state) {
 	end := w.start.Add(time.Duration(w.size.Minutes+6) * time.Minute)
 	a, b := w.run.Tenants[0], w.run.Tenants[1]
-	special := func(kind, id, raw, claims string) Record {
-		r := Record{Tenant: a.ID, Customer: a.Slug, Source: "graph.alerts", ID: id, Rev: -1, Changed: end, Seq: w.seq[a.ID+"graph.alerts"] + 1, Raw: raw}
+	special := func(source, kind, id, raw, claims string) Record {
+		r := Record{Tenant: a.ID, Customer: a.Slug, Source: source, ID: id, Rev: -1, Changed: end, Seq: w.seq[a.ID+source] + 1, Raw: raw}
 		r.seal()
-		w.truth(end, "row", `,"tenant":"%s","source":"graph.alerts","kind":"%s","id":"%s","sha256":"%s","claims":"%s"`, a.ID, kind, id, r.Sum, claims)
-		w.run.Ledger = append(w.run.Ledger, Line{Text: fmt.Sprintf(`{"t":"set_aside","tenant":"%s","source":"graph.alerts","reason":"%s row","sha256":"%s"}`, a.ID, kind, r.Sum)})
+		w.truth(end, "row", `,"tenant":"%s","source":"%s","kind":"%s","id":"%s","sha256":"%s","claims":"%s"`, a.ID, source, kind, id, r.Sum, claims)
+		w.run.Ledger = append(w.run.Ledger, Line{Text: fmt.Sprintf(`{"t":"set_aside","tenant":"%s","source":"%s","reason":"%s row","sha256":"%s"}`, a.ID, source, kind, r.Sum)})
 		return r
 	}
-	w.run.Foreign = special("foreign", "da-foreign", w.row(b, "da-foreign", b.ID, 0, 0, end), b.ID)
-	w.run.Bad = special("bad", "", `{"tenantId":"`+a.ID+`","title":"no identity"}`, "")
+	w.run.Foreign = special("graph.alerts", "foreign", "da-foreign", w.row(b, "graph.alerts", "da-foreign", b.ID, 0, 0, end), b.ID)
+	w.run.ForeignEndpoint = special("mde.alerts", "foreign", "foreign", w.row(b, "mde.alerts", "foreign", b.ID, 0, 0, end), b.ID)
+	w.run.Bad = special("graph.alerts", "bad", "", `{"tenantId":"`+a.ID+`","title":"no identity"}`, "")
 	span := fmt.Sprintf(`"from":"%s","to":"%s"`, w.start.Format(time.RFC3339), w.start.Add(5*time.Minute).Format(time.RFC3339))
 	w.run.Ledger = append(w.run.Ledger,
 		Line{Text: `{"t":"gap","tenant":"` + a.ID + `","source":"graph.alerts",` + span + `,"cause":"page over the limit","state":"closed"}`},
 		Line{Text: `{"t":"gap","tenant":"` + b.ID + `","source":"mde.alerts",` + span + `,"cause":"retention passed","state":"open"}`})
 	for _, t := range w.run.Tenants {
-		for _, source := range []string{"graph.alerts", "siem.detections"} {
+		for _, source := range sources {
 			for _, s := range states[t.ID+source] {
 				if s.newest {
 					w.truth(end, "newest", `,"tenant":"%s","source":"%s","id":"%s","rev":%d`, t.ID, source, s.rec.ID, s.rec.Rev)

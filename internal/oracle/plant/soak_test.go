@@ -13,7 +13,7 @@ import (
 // TestAMillionRevisionsFitIntoAGigabyte judges a million revisions at three
 // places and looks at what the judge itself needs.
 func TestAMillionRevisionsFitIntoAGigabyte(t *testing.T) {
-	in := Good(1, Size{Alerts: 72_000}).Input()
+	in := Good(1, Size{Alerts: 36_000}).Input()
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
