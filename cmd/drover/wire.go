@@ -215,7 +215,7 @@ func (a *app) destinations() (out []deliver.Destination, err error) {
 		if err != nil {
 			return out, denied("open sink "+string(id), "", err)
 		}
-		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all"})
+		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all", Revisions: revision.Choice(c.Revisions)})
 	}
 	return out, nil
 }
@@ -293,10 +293,19 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce,
+	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce, Revisions: a.revisions(),
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		}}
+}
+
+// revisions says what each sink is given.
+func (a *app) revisions() map[drover.SinkID]revision.Choice {
+	out := make(map[drover.SinkID]revision.Choice)
+	for id, s := range a.cfg.Sinks {
+		out[id] = revision.Choice(s.Revisions)
+	}
+	return out
 }
 
 // operator opens the ledger, or asks the process that has it open. close must

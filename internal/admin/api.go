@@ -25,6 +25,8 @@ type API interface {
 	// Prune throws away a slice of what may go; it is called again while there
 	// is More. Confirmed goes on where it would stop and ask.
 	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
+	// Volume counts what each choice of revisions would have sent.
+	Volume(ctx context.Context, q VolumeQuery) ([]VolumeStatus, error)
 }
 
 // NewTenant is what an operator says of a new tenant.

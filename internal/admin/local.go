@@ -10,6 +10,7 @@ import (
 
 	"drover"
 	"drover/internal/ledger"
+	"drover/internal/revision"
 )
 
 // Local answers from an open ledger.
@@ -18,6 +19,10 @@ type Local struct {
 	// Known says what the config allows; nil members allow everything.
 	Clouds, Apps []string
 	Sinks        []drover.SinkID
+	// Revisions says what each sink is given, and Routed whether a tenant's
+	// revisions from a source go to it; nil members mean all.
+	Revisions map[drover.SinkID]revision.Choice
+	Routed    func(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool
 	// DefaultStart is what a tenant begins with when none is said.
 	DefaultStart string
 	// Check makes a test call to each feed of a tenant. It may be nil.

@@ -33,6 +33,7 @@ var calls = map[string]call{
 	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
+	"volume":        with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
 	"status":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
 	"prune":         with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
