@@ -54,6 +54,7 @@ type FeedStatus struct {
 	Revisions uint64          `json:"revisions"`
 	Parked    string          `json:"parked,omitempty"`
 	OpenGaps  int             `json:"open_gaps"`
+	Secondary bool            `json:"secondary,omitempty"` // tells alerts that the primary source tells
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -64,6 +65,7 @@ type TenantStatus struct {
 	Cloud    string             `json:"cloud"`
 	App      string             `json:"app"`
 	Region   string             `json:"region,omitempty"`
+	Primary  drover.SourceID    `json:"primary,omitempty"` // tells its alerts; what other sources of alerts show goes only where a route names them
 	State    drover.TenantState `json:"state"`
 	Start    drover.Instant     `json:"start"`
 	Added    drover.Instant     `json:"added"`

@@ -172,8 +172,11 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	}
 	out := make([]TenantStatus, 0, len(tenants))
 	for _, t := range tenants {
+		for i := range byTenant[t.ID] {
+			byTenant[t.ID][i].Secondary = t.Secondary(byTenant[t.ID][i].Source)
+		}
 		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
-			Feeds: byTenant[t.ID]})
+			Primary: t.Primary(), Feeds: byTenant[t.ID]})
 	}
 	return out, nil
 }

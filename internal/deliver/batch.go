@@ -329,7 +329,7 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 // reread adds the revisions of a range that are not done.
 func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range, place ledger.Place, tenant drover.Tenant) error {
 	why := "" // what it was made of is sent, whatever the sink is given by now
-	if !l.s.d.opt.Routes.Routed(tenant, l.s.ID) {
+	if !l.s.d.opt.Routes.Routed(tenant, r.Feed.Source, l.s.ID) {
 		why = unrouted
 	}
 	for seq := max(r.First, place.Seq+1); seq <= r.Last; {

@@ -30,7 +30,7 @@ const maxStates = 4096
 // choose looks at what lies behind a place. What is too young to be decided
 // ends it; its lane is woken when it no longer is.
 func (l *lane) choose(ctx context.Context, x *feed, t drover.Tenant, place uint64, rows int) (choice, error) {
-	c := choice{s: l.s, feed: x.Feed, routed: l.s.d.opt.Routes.Routed(t, l.s.ID), until: place + uint64(rows)}
+	c := choice{s: l.s, feed: x.Feed, routed: l.s.d.opt.Routes.Routed(t, x.Source, l.s.ID), until: place + uint64(rows)}
 	wait := c.patience(t)
 	if wait == 0 {
 		return c, nil

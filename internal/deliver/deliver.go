@@ -43,8 +43,8 @@ type Store interface {
 
 // Routes decides which sinks a tenant's revisions go to.
 type Routes interface {
-	// Routed reports whether t's revisions go to s.
-	Routed(t drover.Tenant, s drover.SinkID) bool
+	// Routed reports whether what a source tells of t goes to a sink.
+	Routed(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool
 	// Generation names this set of routes; what was not routed is counted
 	// under it.
 	Generation() uint64

@@ -108,8 +108,10 @@ type world struct {
 	route  func(t drover.Tenant, s drover.SinkID) bool
 }
 
-func (w *world) Routed(t drover.Tenant, s drover.SinkID) bool { return w.route == nil || w.route(t, s) }
-func (w *world) Generation() uint64                           { return 1 }
+func (w *world) Routed(t drover.Tenant, _ drover.SourceID, s drover.SinkID) bool {
+	return w.route == nil || w.route(t, s)
+}
+func (w *world) Generation() uint64 { return 1 }
 
 func id(n int) drover.TenantID {
 	return drover.TenantID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n))
