@@ -171,7 +171,7 @@ func newTenantShow() *cobra.Command {
 			for _, f := range s.Feeds {
 				_, _ = fmt.Fprintf(t, "%s\t%d revisions, read up to %s, last read whole %s, %d open gaps\n", f.Source, f.Revisions, short(f.Through), short(f.LastWhole), f.OpenGaps)
 				if f.Secondary {
-					_, _ = fmt.Fprintf(t, "\ttells what %s tells; goes only where a route names it\n", s.Primary)
+					_, _ = fmt.Fprintf(t, "\ttells what %s tells; goes where a route names it, or where that shows nothing\n", s.Primary)
 				}
 				if f.Parked != "" {
 					_, _ = fmt.Fprintf(t, "\tnot read: %s\n", clean(f.Parked))

@@ -53,7 +53,7 @@ func (a *app) ways(t drover.Tenant, s drover.SourceID) string {
 		}
 	}
 	if len(to) == 0 {
-		return "is kept and goes nowhere; a route with sources: [" + string(s) + "] would name it"
+		return "is kept, and sent only where the other does not show it within 48 hours; a route with sources: [" + string(s) + "] would name it"
 	}
 	return "goes to " + strings.Join(to, ", ") + ", as a route says"
 }

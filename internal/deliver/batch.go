@@ -240,7 +240,7 @@ func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, si
 	if gone {
 		return false, nil
 	}
-	c, err := l.choose(ctx, x, tenant, place.Seq, rows)
+	c, err := l.choose(ctx, x, tenant, place.Seq, rows, size)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && c.until == place.Seq {
 		return false, nil // the tenant was removed meanwhile, or all of it is too young
 	}
@@ -258,7 +258,7 @@ func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, si
 		}
 		var why string
 		if why, failed = c.why(ctx, rev); failed == nil {
-			l.add(b, e, tenant, rev, why)
+			l.add(b, e, tenant, rev, why, &c.telling)
 		}
 	})
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -268,7 +268,7 @@ func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, si
 }
 
 // add encodes a revision into the batch, or notes why it is not sent.
-func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, why string) {
+func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, why string, w *telling) {
 	it := item{feed: rev.Feed, seq: rev.Seq, sum: rev.Sum, size: len(rev.Raw), why: why}
 	if why != "" {
 		b.passed = append(b.passed, it)
@@ -279,7 +279,7 @@ func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, 
 		at = rev.Created
 	}
 	it.rec = drover.Record{EventID: rev.EventID(0), Tenant: t.ID, Customer: t.Customer, Source: rev.Feed.Source, Seq: rev.Seq, Time: at}
-	if err := e.encode(t, rev); err != nil {
+	if err := e.encode(t, rev, w); err != nil {
 		it.why, it.detail = unencodable, err.Error()
 		b.passed = append(b.passed, it)
 		return
@@ -328,8 +328,8 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 
 // reread adds the revisions of a range that are not done.
 func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range, place ledger.Place, tenant drover.Tenant) error {
-	why := "" // what it was made of is sent, whatever the sink is given by now
-	if !l.s.d.opt.Routes.Routed(tenant, r.Feed.Source, l.s.ID) {
+	w, why := l.telling(tenant, r.Feed.Source), "" // what it was made of is sent, whatever the sink is given by now
+	if !w.routed {
 		why = unrouted
 	}
 	for seq := max(r.First, place.Seq+1); seq <= r.Last; {
@@ -337,7 +337,7 @@ func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range,
 		err := l.s.d.opt.Store.Walk(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes, func(rev *drover.Revision) {
 			last = rev.Seq
 			if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done && rev.Seq <= r.Last {
-				l.add(b, e, tenant, rev, why)
+				l.add(b, e, tenant, rev, why, &w)
 			}
 		})
 		switch {
@@ -371,7 +371,7 @@ func (e *encoder) size() int { return len(e.buf) }
 
 // encode appends a record and a line feed. A format that fails, or panics, on a
 // revision costs that revision only.
-func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
+func (e *encoder) encode(t drover.Tenant, rev *drover.Revision, w *telling) (err error) {
 	start := len(e.buf)
 	defer func() {
 		if p := recover(); p != nil {
@@ -383,7 +383,7 @@ func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
 		}
 		e.ends = append(e.ends, len(e.buf))
 	}()
-	buf, err := e.s.Format.Encode(e.room(len(rev.Raw)), rev, format.Context{Tenant: t, Incarnation: e.incarnation})
+	buf, err := e.s.Format.Encode(e.room(len(rev.Raw)), rev, format.Context{Tenant: t, Incarnation: e.incarnation, OnlyHere: w.alone, AlsoToldBy: w.also})
 	if err == nil {
 		e.buf = append(buf, '\n')
 	}

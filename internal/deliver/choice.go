@@ -15,12 +15,13 @@ import (
 // follows from what is stored and from the config: asked again, it says the
 // same. A batch under way is not decided anew: what it was made of names it.
 type choice struct {
-	s      *dest
-	feed   drover.Feed
-	routed bool
-	until  uint64                   // revisions up to it are old enough to be decided
-	stored []ledger.Stored          // when those up to it were stored, for revision.Settled
-	states map[drover.Hash][]uint64 // of alerts that were looked at: their states, the newest first
+	telling
+	s       *dest
+	feed    drover.Feed
+	until   uint64                   // revisions up to it are old enough to be decided
+	stored  []ledger.Stored          // when those up to it were stored, for revision.Settled
+	missing map[string]bool          // by its first spelling: an alert that the primary source does not show, where telling is alone
+	states  map[drover.Hash][]uint64 // of alerts that were looked at: their states, the newest first
 }
 
 // maxStates bounds how far the states of one alert are followed back. One that
@@ -29,32 +30,44 @@ const maxStates = 4096
 
 // choose looks at what lies behind a place. What is too young to be decided
 // ends it; its lane is woken when it no longer is.
-func (l *lane) choose(ctx context.Context, x *feed, t drover.Tenant, place uint64, rows int) (choice, error) {
-	c := choice{s: l.s, feed: x.Feed, routed: l.s.d.opt.Routes.Routed(t, x.Source, l.s.ID), until: place + uint64(rows)}
-	wait := c.patience(t)
-	if wait == 0 {
-		return c, nil
-	}
+func (l *lane) choose(ctx context.Context, x *feed, t drover.Tenant, place uint64, rows, size int) (choice, error) {
+	c := choice{telling: l.telling(t, x.Source), s: l.s, feed: x.Feed, until: place + uint64(rows)}
 	var err error
-	if c.stored, err = l.s.d.opt.Store.Stored(ctx, x.Feed, place, rows); err != nil {
-		return c, err
+	if wait := c.patience(t); wait > 0 {
+		err = c.ripe(ctx, x, place, rows, wait)
+	}
+	if err == nil && c.alone && c.until > place {
+		err = c.look(ctx, drover.Feed{Tenant: t.ID, Source: t.Primary()}, place, rows, size)
+	}
+	return c, err
+}
+
+// ripe ends the choice where it is too young.
+func (c *choice) ripe(ctx context.Context, x *feed, place uint64, rows int, wait time.Duration) (err error) {
+	if c.stored, err = c.s.d.opt.Store.Stored(ctx, x.Feed, place, rows); err != nil {
+		return err
 	}
 	now := drover.InstantOf(time.Now())
 	c.until = place
 	for _, run := range c.stored {
 		if age := now.Sub(run.At); age >= 0 && age < wait { // what a wrong clock stored in the future is not waited for
-			l.s.later(x, run.At.Add(wait).Time())
+			c.s.later(x, run.At.Add(wait).Time())
 			break
 		}
 		c.until = run.Last
 	}
-	return c, nil
+	return nil
 }
 
 // patience is how old a revision must be to be decided. A tenant that is not
 // read any more shows nothing that is worth waiting for.
 func (c *choice) patience(t drover.Tenant) time.Duration {
-	if c.routed && c.s.Revisions == revision.Settled && t.State != drover.Paused {
+	switch {
+	case !c.routed || t.State == drover.Paused:
+		return 0
+	case c.alone:
+		return unseen
+	case c.s.Revisions == revision.Settled:
 		return revision.Quiet
 	}
 	return 0
@@ -63,7 +76,7 @@ func (c *choice) patience(t drover.Tenant) time.Duration {
 // why says why a revision is not sent, "" if it is.
 func (c *choice) why(ctx context.Context, rev *drover.Revision) (string, error) {
 	switch {
-	case !c.routed:
+	case !c.routed, c.alone && !c.missing[revision.Spellings(c.feed.Source, rev.AlertID)[0]]:
 		return unrouted, nil
 	case !c.s.Revisions.Takes(rev):
 		return passedOver, nil

@@ -36,6 +36,7 @@ type Store interface {
 	ledger.Delivering
 	Newest(ctx context.Context, f drover.Feed, alert drover.Hash, created drover.Instant) (ledger.Key, error)
 	Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Revision, error)
+	Keys(ctx context.Context, f drover.Feed, span drover.Span, withUnknown bool) ([]ledger.Key, error)
 	Identity() ledger.Identity
 	ListTenants(ctx context.Context) ([]drover.Tenant, error)
 	Generation(ctx context.Context) (uint64, error)
