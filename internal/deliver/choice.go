@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -31,7 +32,7 @@ const maxStates = 4096
 // choose looks at what lies behind a place. What is too young to be decided
 // ends it; its lane is woken when it no longer is.
 func (l *lane) choose(ctx context.Context, x *feed, t drover.Tenant, place uint64, rows, size int) (choice, error) {
-	c := choice{telling: l.telling(t, x.Source), s: l.s, feed: x.Feed, until: place + uint64(rows)}
+	c := choice{telling: l.telling(t, x.Source), s: l.s, feed: x.Feed, until: math.MaxUint64}
 	var err error
 	if wait := c.patience(t); wait > 0 {
 		err = c.ripe(ctx, x, place, rows, wait)
