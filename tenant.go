@@ -2,6 +2,7 @@ package drover
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -85,10 +86,33 @@ type Tenant struct {
 	Cloud    string // a key of the clouds table, "worldwide" by default
 	App      string // which of the MSSP's app registrations reads it
 	State    TenantState
-	Sources  []SourceID // the first that serves alerts is primary
+	Sources  []SourceID // that are read; which of them tells alerts says Primary
 	Region   string     // for sources with regional hosts: eu, us, uk
 	Start    Instant    // rows that changed before it are not owed
 	Added    Instant
+}
+
+// tellers are the sources that tell alerts, those that tell more first. They
+// tell the same alerts.
+var tellers = [...]SourceID{GraphAlerts, MDEAlerts, SIEMDetections}
+
+// Primary is the one source that tells a tenant's alerts, "" if none is read:
+// an alert that shows in several is told once.
+func (t *Tenant) Primary() SourceID {
+	for _, s := range tellers {
+		if slices.Contains(t.Sources, s) {
+			return s
+		}
+	}
+	return ""
+}
+
+// Secondary reports whether s tells alerts that the tenant's primary source
+// tells. What such a source shows is read and kept, and goes only where a route
+// names the source.
+func (t *Tenant) Secondary(s SourceID) bool {
+	p := t.Primary()
+	return p != "" && p != s && slices.Contains(tellers[:], s)
 }
 
 // clip shortens s for an error message.

@@ -1,6 +1,7 @@
 package drover
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,6 +63,30 @@ func TestACustomersShortNameFitsEverywhere(t *testing.T) {
 	for _, s := range []string{"", "-", "-a", "a-", "Contoso", "contoso ltd", "contoso_emea", "contoso.emea", "contös", "a/b", "..", "a\\b", "a\x00", "a\n", "con*", strings.Repeat("x", 64), strings.Repeat("x", 10_000)} {
 		if got, err := ParseCustomerID(s); err == nil || got != "" || len(err.Error()) > 300 {
 			t.Errorf("%.80q: taken as %q, %.300v", s, got, err)
+		}
+	}
+}
+
+func TestOneSourceTellsATenantsAlerts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sources []SourceID
+		primary SourceID
+		second  []SourceID
+	}{
+		"Graph before all":          {[]SourceID{SIEMDetections, MDEAlerts, GraphIncidents, GraphAlerts}, GraphAlerts, []SourceID{SIEMDetections, MDEAlerts}},
+		"MDE before detections":     {[]SourceID{SIEMDetections, MDEAlerts}, MDEAlerts, []SourceID{SIEMDetections, GraphAlerts}},
+		"detections alone":          {[]SourceID{GraphIncidents, SIEMDetections}, SIEMDetections, []SourceID{GraphAlerts, MDEAlerts}},
+		"nothing that tells alerts": {[]SourceID{GraphIncidents}, "", nil},
+		"nothing":                   {nil, "", nil},
+	} {
+		x := Tenant{Sources: tt.sources}
+		if got := x.Primary(); got != tt.primary {
+			t.Errorf("%s: %s is primary", name, got)
+		}
+		for _, s := range []SourceID{GraphAlerts, GraphIncidents, MDEAlerts, SIEMDetections, "else"} {
+			if got := x.Secondary(s); got != slices.Contains(tt.second, s) {
+				t.Errorf("%s: is %s secondary: %v", name, s, got)
+			}
 		}
 	}
 }

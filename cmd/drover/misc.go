@@ -112,6 +112,10 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	default:
 		say("ledger", "opens; settings are as they must be (WAL, synchronous FULL, one writer)", a.store.Ready(c.Context()))
 		defer func() { err = errors.Join(err, a.store.Close()) }()
+		voices, err := a.voices(c.Context())
+		if list = append(list, voices...); err != nil {
+			say("alerts", "", err)
+		}
 	}
 	dests, err := a.destinations()
 	if err != nil {

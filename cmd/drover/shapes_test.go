@@ -85,6 +85,7 @@ func TestRealShapedDataComesOutByteForByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Routes = config.Routes{{Sources: []drover.SourceID{drover.MDEAlerts, drover.SIEMDetections}, Sinks: cfg.SinkIDs()}, {Sinks: cfg.SinkIDs()}} // every source speaks
 	a, err := newApp(cfg, discard(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 
 func newTenant() *cobra.Command {
 	c := &cobra.Command{Use: "tenant", Short: "Add, list, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(newTenantAdd(), newTenantList(), newTenantShow(), newTenantCheck(),
+	c.AddCommand(newTenantAdd(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove())
 	return c
@@ -166,11 +166,14 @@ func newTenantShow() *cobra.Command {
 			}
 			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, row := range [][2]string{{"tenant", string(s.ID)}, {"name", s.Name}, {"customer", string(s.Customer)}, {"state", string(s.State)}, {"cloud", s.Cloud}, {"app", s.App}, {"region", s.Region},
-				{"owed from", short(s.Start)}, {"added", short(s.Added)}} {
+				{"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
 				_, _ = fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 			}
 			for _, f := range s.Feeds {
 				_, _ = fmt.Fprintf(t, "%s\t%d revisions, read up to %s, last read whole %s, %d open gaps\n", f.Source, f.Revisions, short(f.Through), short(f.LastWhole), f.OpenGaps)
+				if f.Secondary {
+					_, _ = fmt.Fprintf(t, "\ttells what %s tells; goes where a route names it, or where that shows nothing\n", s.Primary)
+				}
 				if f.Parked != "" {
 					_, _ = fmt.Fprintf(t, "\tnot read: %s\n", clean(f.Parked))
 				}

@@ -252,7 +252,7 @@ func (a *app) destinations() (out []deliver.Destination, err error) {
 		if err != nil {
 			return out, denied("open sink "+string(id), "", err)
 		}
-		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all"})
+		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all", Revisions: revision.Choice(c.Revisions)})
 	}
 	return out, nil
 }
@@ -338,10 +338,21 @@ func (a *app) local() *admin.Local {
 		Forget:    a.tokens.Drop,
 		PruneOnce: a.pruneOnce,
 		Ends:      a.ending,
+		Revisions: a.revisions(),
+		Routed:    a.cfg.Routes.Routed,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		},
 	}
+}
+
+// revisions says what each sink is given.
+func (a *app) revisions() map[drover.SinkID]revision.Choice {
+	out := make(map[drover.SinkID]revision.Choice)
+	for id, s := range a.cfg.Sinks {
+		out[id] = revision.Choice(s.Revisions)
+	}
+	return out
 }
 
 // operator opens the ledger, or asks the process that has it open. close must

@@ -28,6 +28,8 @@ type API interface {
 	// Prune throws away a slice of what may go; it is called again while there
 	// is More. Confirmed goes on where it would stop and ask.
 	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
+	// Volume counts what each choice of revisions would have sent.
+	Volume(ctx context.Context, q VolumeQuery) ([]VolumeStatus, error)
 }
 
 // NewTenant is what an operator says of a new tenant.
@@ -68,6 +70,7 @@ type FeedStatus struct {
 	// ClockAhead is how far the API's clock is ahead of ours, by its last
 	// answer; nil while nobody reads.
 	ClockAhead *time.Duration `json:"clock_ahead_ns,omitempty"`
+	Secondary  bool           `json:"secondary,omitempty"` // tells alerts that the primary source tells
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -78,6 +81,7 @@ type TenantStatus struct {
 	Cloud    string             `json:"cloud"`
 	App      string             `json:"app"`
 	Region   string             `json:"region,omitempty"`
+	Primary  drover.SourceID    `json:"primary,omitempty"` // tells its alerts; what other sources of alerts show goes only where a route names them
 	State    drover.TenantState `json:"state"`
 	Start    drover.Instant     `json:"start"`
 	Added    drover.Instant     `json:"added"`

@@ -10,6 +10,7 @@ import (
 
 	"drover"
 	"drover/internal/ledger"
+	"drover/internal/revision"
 )
 
 // Local answers from an open ledger.
@@ -18,6 +19,10 @@ type Local struct {
 	// Known says what the config allows; nil members allow everything.
 	Clouds, Apps []string
 	Sinks        []drover.SinkID
+	// Revisions says what each sink is given, and Routed whether a tenant's
+	// revisions from a source go to it; nil members mean all.
+	Revisions map[drover.SinkID]revision.Choice
+	Routed    func(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool
 	// DefaultStart is what a tenant begins with when none is said.
 	DefaultStart string
 	// Check makes a test call to each feed of a tenant. It may be nil.
@@ -194,8 +199,11 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	}
 	out := make([]TenantStatus, 0, len(tenants))
 	for _, t := range tenants {
+		for i := range byTenant[t.ID] {
+			byTenant[t.ID][i].Secondary = t.Secondary(byTenant[t.ID][i].Source)
+		}
 		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
-			Feeds: byTenant[t.ID]})
+			Primary: t.Primary(), Feeds: byTenant[t.ID]})
 	}
 	return out, nil
 }

@@ -47,6 +47,7 @@ sinks:
     root: out
     path: "{tenant}.ndjson"
     rotate: {max_bytes: 64MiB, max_age: 1h}
+    revisions: settled
   soc:
     type: splunk_hec
     from: all
@@ -96,11 +97,11 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		},
 		Sinks: map[drover.SinkID]Sink{
 			"archive": {
-				ID: "archive", Type: "file", From: "now", Format: "json", Lanes: 4, Batch: Batch{500, 1e6, time.Second},
+				ID: "archive", Type: "file", From: "now", Format: "json", Revisions: "settled", Lanes: 4, Batch: Batch{500, 1e6, time.Second},
 				File: &FileSink{Root: "/etc/drover/out", Path: "{tenant}.ndjson", Rotate: Rotate{64 << 20, time.Hour}},
 			},
 			"soc": {
-				ID: "soc", Type: "splunk_hec", From: "all", Format: "raw", Lanes: 2, Batch: Batch{100, 500e3, 250 * time.Millisecond},
+				ID: "soc", Type: "splunk_hec", From: "all", Format: "raw", Revisions: "all", Lanes: 2, Batch: Batch{100, 500e3, 250 * time.Millisecond},
 				SplunkHEC: &SplunkHEC{
 					URL: "https://splunk.example:8088", Token: &SecretRef{Env: "HEC_TOKEN"}, Index: "defender", Source: "drover", Sourcetype: "drover:alert", Ack: true,
 					Tenants: map[string]SplunkTenant{

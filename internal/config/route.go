@@ -16,6 +16,8 @@ type Route struct {
 	Tenants []string `yaml:"tenants" kind:"tenant"`
 	// Customers that it matches, by short name.
 	Customers []string `yaml:"customers" kind:"slug"`
+	// APIs that it matches. Without it: incidents, and of those that tell the tenant's alerts the primary one, which is graph.alerts where the tenant has it, else mde.alerts, else siem.detections. What another one tells goes only where a route names it here.
+	Sources []drover.SourceID `yaml:"sources" oneof:"graph.alerts,graph.incidents,mde.alerts,siem.detections"`
 	// Sinks to which the alerts go, by ID.
 	Sinks []drover.SinkID `yaml:"sinks" kind:"slug"`
 	// The alerts go nowhere. They are read, kept and counted.
@@ -29,6 +31,9 @@ func (r *Route) Validate(report Report) {
 			report(key, "%s is an empty list, which matches nobody; leave the key out to match everybody", key)
 		}
 	}
+	if r.Sources != nil && len(r.Sources) == 0 {
+		report("sources", "sources is an empty list, which matches nothing; leave the key out to match incidents and each tenant's primary source of alerts")
+	}
 	switch {
 	case r.Drop && len(r.Sinks) > 0:
 		report("drop", "a route has sinks or drop: true, not both")
@@ -37,16 +42,22 @@ func (r *Route) Validate(report Report) {
 	}
 }
 
-// All reports whether the route matches every tenant.
-func (r *Route) All() bool { return len(r.Tenants) == 0 && len(r.Customers) == 0 }
+// All reports whether the route matches every tenant, in all that is told
+// without being named.
+func (r *Route) All() bool { return r.everybody() && len(r.Sources) == 0 }
 
-func (r *Route) matches(t drover.Tenant) bool {
-	return r.All() || slices.Contains(r.Customers, string(t.Customer)) ||
+func (r *Route) everybody() bool { return len(r.Tenants) == 0 && len(r.Customers) == 0 }
+
+func (r *Route) matches(t drover.Tenant, from drover.SourceID) bool {
+	if named := slices.Contains(r.Sources, from); !named && (len(r.Sources) > 0 || t.Secondary(from)) {
+		return false
+	}
+	return r.everybody() || slices.Contains(r.Customers, string(t.Customer)) ||
 		slices.Contains(r.Tenants, string(t.ID)) || t.Name != "" && slices.Contains(r.Tenants, t.Name)
 }
 
 // Routes are tried in order; the first that matches counts. An empty list
-// sends everything to every sink.
+// sends everything to every sink, save what secondary sources tell.
 type Routes []Route
 
 // check refuses lists that leave a tenant out silently, and routes that are
@@ -61,23 +72,27 @@ func (r Routes) check(report Report) {
 	}
 	for i := range r[:len(r)-1] {
 		if r[i].All() {
-			report(fmt.Sprintf("routes.%d", i+1), "this route is never reached: entry %d matches every tenant", i+1)
+			if len(r[i+1].Sources) > 0 {
+				report(fmt.Sprintf("routes.%d", i+1), "a route with sources stands before entry %d, which matches every tenant", i+1)
+			} else {
+				report(fmt.Sprintf("routes.%d", i+1), "this route is never reached: entry %d matches every tenant", i+1)
+			}
 			return
 		}
 	}
 	if !r[len(r)-1].All() {
-		report("routes", "alerts of a tenant that no route matches would go nowhere unnoticed; add a last route without tenants and customers: sinks: [...], or drop: true")
+		report("routes", "alerts of a tenant that no route matches would go nowhere unnoticed; add a last route without tenants, customers and sources: sinks: [...], or drop: true")
 	}
 }
 
-// Routed reports whether t's alerts go to s.
-func (r Routes) Routed(t drover.Tenant, s drover.SinkID) bool {
+// Routed reports whether what a source tells of t goes to a sink.
+func (r Routes) Routed(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool {
 	if len(r) == 0 {
-		return true
+		return !t.Secondary(from)
 	}
 	for i := range r {
-		if r[i].matches(t) {
-			return slices.Contains(r[i].Sinks, s)
+		if r[i].matches(t, from) {
+			return slices.Contains(r[i].Sinks, to)
 		}
 	}
 	return false

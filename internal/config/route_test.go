@@ -1,9 +1,11 @@
 package config
 
 import (
+	"strings"
 	"testing"
 
 	"drover"
+	"drover/internal/proof"
 )
 
 func TestTheFirstRouteThatMatchesCounts(t *testing.T) {
@@ -34,7 +36,7 @@ func TestTheFirstRouteThatMatchesCounts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := ""
 			for _, s := range []drover.SinkID{"one", "two", "three"} {
-				if tt.routes.Routed(tt.tenant, s) {
+				if tt.routes.Routed(tt.tenant, drover.GraphAlerts, s) {
 					if got != "" {
 						got += " "
 					}
@@ -46,6 +48,50 @@ func TestTheFirstRouteThatMatchesCounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneAlertHasOneVoice: of the sources that tell the same alerts only the
+// primary one is delivered without being named.
+func TestOneAlertHasOneVoice(t *testing.T) {
+	all := []drover.SourceID{drover.SIEMDetections, drover.GraphIncidents, drover.MDEAlerts, drover.GraphAlerts}
+	named := Routes{
+		{Sources: []drover.SourceID{drover.SIEMDetections, drover.MDEAlerts}, Tenants: []string{"contoso"}, Sinks: []drover.SinkID{"old"}},
+		{Sources: []drover.SourceID{drover.GraphIncidents}, Drop: true},
+		{Sinks: []drover.SinkID{"soc"}},
+	}
+	checked, wrong := 0, 0
+	for name, tt := range map[string]struct {
+		routes  Routes
+		name    string
+		sources []drover.SourceID
+		want    string
+	}{
+		"no routes, Graph leads":              {nil, "contoso", all, "graph.incidents>old graph.incidents>soc graph.alerts>old graph.alerts>soc"},
+		"no routes, MDE leads without Graph":  {nil, "contoso", all[:3], "graph.incidents>old graph.incidents>soc mde.alerts>old mde.alerts>soc"},
+		"no routes, SIEM leads alone":         {nil, "contoso", all[:2], "siem.detections>old siem.detections>soc graph.incidents>old graph.incidents>soc"},
+		"no routes, only incidents":           {nil, "contoso", all[1:2], "graph.incidents>old graph.incidents>soc"},
+		"a route that names the others":       {named, "contoso", all, "siem.detections>old mde.alerts>old graph.alerts>soc"},
+		"it names what leads, too":            {named, "contoso", all[:2], "siem.detections>old"},
+		"of another tenant it names nothing":  {named, "fabrikam", all, "graph.alerts>soc"},
+		"of another tenant what leads is led": {named, "fabrikam", all[:1], "siem.detections>soc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, from := range tt.sources {
+				for _, to := range []drover.SinkID{"old", "soc"} {
+					checked++
+					if tt.routes.Routed(drover.Tenant{ID: "x", Name: tt.name, Sources: tt.sources}, from, to) {
+						got = append(got, string(from)+">"+string(to))
+					}
+				}
+			}
+			if s := strings.Join(got, " "); s != tt.want {
+				wrong++
+				t.Errorf("got %q, want %q", s, tt.want)
+			}
+		})
+	}
+	proof.Ran(t, "one.voice", "%d ways from a source to a sink, wrong in %d of 8 configs", checked, wrong)
 }
 
 func TestAGenerationIsOfTheRoutesAlone(t *testing.T) {
@@ -62,7 +108,7 @@ func TestAGenerationIsOfTheRoutesAlone(t *testing.T) {
 		t.Error("the same routes have two generations")
 	}
 	seen := map[uint64]string{one.Generation(): "one"}
-	for _, text := range []string{"", "routes: [{sinks: [a, b]}]", "routes: [{sinks: [a]}]", "routes: [{customers: [contoso], sinks: [a]}, {sinks: [a, b]}]", "routes: [{drop: true}]"} {
+	for _, text := range []string{"", "routes: [{sinks: [a, b]}]", "routes: [{sinks: [a]}]", "routes: [{customers: [contoso], sinks: [a]}, {sinks: [a, b]}]", "routes: [{drop: true}]", "routes: [{sources: [mde.alerts], sinks: [a]}, {sinks: [a, b]}]"} {
 		g := parse(text).Generation()
 		if seen[g] != "" || int64(g) < 0 {
 			t.Errorf("%q has the generation of %q", text, seen[g])

@@ -24,6 +24,8 @@ type Sink struct {
 	From string `yaml:"from" oneof:"now,all" default:"now"`
 	// What a record looks like: json is one object with what drover knows and the alert exactly as received; raw is the alert alone.
 	Format string `yaml:"format" oneof:"json,raw" default:"json"`
+	// Which revisions of an alert it is given: all; no_touches leaves out those in which nothing but the change time has changed; created gives the first of each alert; settled gives its newest state once it has shown nothing new for 10 minutes, and of an alert that never rests the last of each hour.
+	Revisions string `yaml:"revisions" oneof:"all,no_touches,created,settled" default:"all"`
 	// How many of its destinations (files, indexes, tokens) are served at the same time.
 	Lanes int `yaml:"lanes" default:"4" min:"1" max:"64"`
 	// What is sent at once.

@@ -16,7 +16,7 @@ import (
 // batch is what a lane sends: fixed when it is put together, it only shrinks.
 type batch struct {
 	items      []item
-	passed     []item // done without being sent: not routed, or not encodable
+	passed     []item // done without being sent: not routed, passed over, or not encodable
 	generation uint64
 	claimed    bool          // the ledger holds it as an attempt
 	unclear    bool          // some of it may have arrived; a sink that can be asked is asked
@@ -51,10 +51,17 @@ type item struct {
 	seq    uint64
 	sum    drover.Hash
 	size   int
-	why    string // for passed ones: unrouted, unencodable
+	why    string // for passed ones: unrouted, passed_over, unencodable
 	detail string
 	rec    drover.Record
 }
+
+// Why a revision is done without being sent.
+const (
+	unrouted    = "unrouted"
+	passedOver  = "passed_over"
+	unencodable = "unencodable"
+)
 
 // drover returns the batch as the sink sees it.
 func (b *batch) drover(l *lane) drover.Batch {
@@ -62,7 +69,7 @@ func (b *batch) drover(l *lane) drover.Batch {
 	for i := range b.items {
 		recs[i] = b.items[i].rec
 	}
-	out := drover.Batch{Lane: l.name, Ranges: b.ranges(), Records: recs, Mark: l.mark}
+	out := drover.Batch{Lane: l.name, Ranges: b.sent(), Records: recs, Mark: l.mark}
 	if len(recs) == b.whole && b.buf != nil {
 		out.Lines = *b.buf
 	}
@@ -71,8 +78,12 @@ func (b *batch) drover(l *lane) drover.Batch {
 
 // attempt names the batch for the ledger.
 func (b *batch) attempt(l *lane) *ledger.Attempt {
-	return &ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.ranges(), Generation: b.generation, At: drover.InstantOf(time.Now())}
+	return &ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.sent(), Generation: b.generation, At: drover.InstantOf(time.Now())}
 }
+
+// sent lists the sequence numbers that are sent. They name the batch: which
+// others were passed over is decided anew after a restart.
+func (b *batch) sent() []drover.Range { return ranges(b.items) }
 
 // ranges lists the sequence numbers of the batch, sent or not.
 func (b *batch) ranges() []drover.Range {
@@ -135,15 +146,19 @@ func (b *batch) split(l *lane, taken drover.Taken) (rest []item, order ledger.Se
 		}
 		done = append(done, it)
 	}
+	var astray, over []item
 	for i := range b.passed {
 		switch it := b.passed[i]; it.why {
-		case "unrouted":
+		case unrouted:
 			order.Unrouted++
+			astray = append(astray, it)
+		case passedOver:
+			over = append(over, it)
 		default:
 			order.Aside = append(order.Aside, it.aside(l.s.ID, it.why, it.detail))
 		}
 	}
-	order.Done = ranges(done)
+	order.Done, order.Passed, order.Over = ranges(done), ranges(astray), ranges(over)
 	return rest, order
 }
 
@@ -225,24 +240,37 @@ func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, si
 	if gone {
 		return false, nil
 	}
-	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
+	c, err := l.choose(ctx, x, tenant, place.Seq, rows, size)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && c.until == place.Seq {
+		return false, nil // the tenant was removed meanwhile, or all of it is too young
+	}
+	if err != nil {
+		return false, err
+	}
+	var failed error
 	err = l.s.d.opt.Store.Walk(ctx, x.Feed, place.Seq, rows, size, func(rev *drover.Revision) {
+		if failed != nil || rev.Seq > c.until {
+			return
+		}
 		more = true
-		if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done {
-			l.add(b, e, tenant, rev, routed)
+		if _, done := slices.BinarySearch(place.Beyond, rev.Seq); done {
+			return
+		}
+		var why string
+		if why, failed = c.why(ctx, rev); failed == nil {
+			l.add(b, e, tenant, rev, why, &c.telling)
 		}
 	})
 	if errors.Is(err, ledger.ErrNotFound) {
 		return more, nil // the tenant was removed meanwhile
 	}
-	return more, err
+	return more, errors.Join(err, failed)
 }
 
 // add encodes a revision into the batch, or notes why it is not sent.
-func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, routed bool) {
-	it := item{feed: rev.Feed, seq: rev.Seq, sum: rev.Sum, size: len(rev.Raw)}
-	if !routed {
-		it.why = "unrouted"
+func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, why string, w *telling) {
+	it := item{feed: rev.Feed, seq: rev.Seq, sum: rev.Sum, size: len(rev.Raw), why: why}
+	if why != "" {
 		b.passed = append(b.passed, it)
 		return
 	}
@@ -251,8 +279,8 @@ func (l *lane) add(b *batch, e *encoder, t drover.Tenant, rev *drover.Revision, 
 		at = rev.Created
 	}
 	it.rec = drover.Record{EventID: rev.EventID(0), Tenant: t.ID, Customer: t.Customer, Source: rev.Feed.Source, Seq: rev.Seq, Time: at}
-	if err := e.encode(t, rev); err != nil {
-		it.why, it.detail = "unencodable", err.Error()
+	if err := e.encode(t, rev, w); err != nil {
+		it.why, it.detail = unencodable, err.Error()
 		b.passed = append(b.passed, it)
 		return
 	}
@@ -300,13 +328,16 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 
 // reread adds the revisions of a range that are not done.
 func (l *lane) reread(ctx context.Context, b *batch, e *encoder, r drover.Range, place ledger.Place, tenant drover.Tenant) error {
-	routed := l.s.d.opt.Routes.Routed(tenant, l.s.ID)
+	w, why := l.telling(tenant, r.Feed.Source), "" // what it was made of is sent, whatever the sink is given by now
+	if !w.routed {
+		why = unrouted
+	}
 	for seq := max(r.First, place.Seq+1); seq <= r.Last; {
 		last := uint64(0)
 		err := l.s.d.opt.Store.Walk(ctx, r.Feed, seq-1, int(r.Last-seq+1), l.s.MaxBytes, func(rev *drover.Revision) {
 			last = rev.Seq
 			if _, done := slices.BinarySearch(place.Beyond, rev.Seq); !done && rev.Seq <= r.Last {
-				l.add(b, e, tenant, rev, routed)
+				l.add(b, e, tenant, rev, why, &w)
 			}
 		})
 		switch {
@@ -340,7 +371,7 @@ func (e *encoder) size() int { return len(e.buf) }
 
 // encode appends a record and a line feed. A format that fails, or panics, on a
 // revision costs that revision only.
-func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
+func (e *encoder) encode(t drover.Tenant, rev *drover.Revision, w *telling) (err error) {
 	start := len(e.buf)
 	defer func() {
 		if p := recover(); p != nil {
@@ -352,7 +383,7 @@ func (e *encoder) encode(t drover.Tenant, rev *drover.Revision) (err error) {
 		}
 		e.ends = append(e.ends, len(e.buf))
 	}()
-	buf, err := e.s.Format.Encode(e.room(len(rev.Raw)), rev, format.Context{Tenant: t, Incarnation: e.incarnation})
+	buf, err := e.s.Format.Encode(e.room(len(rev.Raw)), rev, format.Context{Tenant: t, Incarnation: e.incarnation, OnlyHere: w.alone, AlsoToldBy: w.also})
 	if err == nil {
 		e.buf = append(buf, '\n')
 	}

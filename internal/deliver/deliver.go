@@ -5,7 +5,8 @@
 // It promises (design §3, §6; reference faults-and-invariants D, I5, I9, I20):
 //
 //   - A place passes a revision only when the sink has taken it, refused it for
-//     good (it is set aside), or no route leads there (it is counted).
+//     good (it is set aside), no route leads there, or the sink is not given
+//     such revisions (both are counted).
 //   - In order per feed and sink. A retry sends exactly the records of the
 //     batch that failed, less those that were taken; new ones never join it.
 //   - At a sink that can be asked (drover.Asker) nothing is sent again before
@@ -27,11 +28,15 @@ import (
 	"drover"
 	"drover/internal/format"
 	"drover/internal/ledger"
+	"drover/internal/revision"
 )
 
 // Store is what deliver needs of the ledger.
 type Store interface {
 	ledger.Delivering
+	Newest(ctx context.Context, f drover.Feed, alert drover.Hash, created drover.Instant) (ledger.Key, error)
+	Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Revision, error)
+	Keys(ctx context.Context, f drover.Feed, span drover.Span, withUnknown bool) ([]ledger.Key, error)
 	Identity() ledger.Identity
 	ListTenants(ctx context.Context) ([]drover.Tenant, error)
 	Generation(ctx context.Context) (uint64, error)
@@ -39,8 +44,8 @@ type Store interface {
 
 // Routes decides which sinks a tenant's revisions go to.
 type Routes interface {
-	// Routed reports whether t's revisions go to s.
-	Routed(t drover.Tenant, s drover.SinkID) bool
+	// Routed reports whether what a source tells of t goes to a sink.
+	Routed(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool
 	// Generation names this set of routes; what was not routed is counted
 	// under it.
 	Generation() uint64
@@ -51,11 +56,12 @@ type Destination struct {
 	ID         drover.SinkID
 	Sink       drover.Sink
 	Format     format.Encoder
-	MaxRecords int           // per batch, 500 by default
-	MaxBytes   int           // of encoded records per batch, 1 MB by default
-	MaxAge     time.Duration // how long a record waits for others, 1 s by default
-	Lanes      int           // lanes that send at the same time, 4 by default
-	FromAll    bool          // a new sink begins with all that is kept
+	MaxRecords int             // per batch, 500 by default
+	MaxBytes   int             // of encoded records per batch, 1 MB by default
+	MaxAge     time.Duration   // how long a record waits for others, 1 s by default
+	Lanes      int             // lanes that send at the same time, 4 by default
+	FromAll    bool            // a new sink begins with all that is kept
+	Revisions  revision.Choice // which it is given; none means all
 }
 
 // Options of a Deliverer. Store, Sinks and Routes are required.
@@ -74,7 +80,7 @@ type Options struct {
 type Event struct {
 	Sink drover.SinkID
 	Lane string
-	What string // taken, refused, unrouted, discarded, failed, parked, freed
+	What string // taken, refused, unrouted, passed_over, discarded, failed, parked, freed
 	N    int
 	Err  error
 }

@@ -106,10 +106,16 @@ type world struct {
 	cancel context.CancelFunc
 	done   chan error
 	route  func(t drover.Tenant, s drover.SinkID) bool
+	voice  func(t drover.Tenant, from drover.SourceID, s drover.SinkID) bool
 }
 
-func (w *world) Routed(t drover.Tenant, s drover.SinkID) bool { return w.route == nil || w.route(t, s) }
-func (w *world) Generation() uint64                           { return 1 }
+func (w *world) Routed(t drover.Tenant, from drover.SourceID, s drover.SinkID) bool {
+	if w.voice != nil {
+		return w.voice(t, from, s)
+	}
+	return w.route == nil || w.route(t, s)
+}
+func (w *world) Generation() uint64 { return 1 }
 
 func id(n int) drover.TenantID {
 	return drover.TenantID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n))

@@ -20,10 +20,11 @@ type dest struct {
 	generation uint64
 	feeds      map[drover.Feed]*feed
 	lanes      map[string]*lane
-	hot        map[*lane]struct{} // lanes that have, or may have, something to do
-	running    int                // lanes that have a goroutine now
-	waiting    bool               // a lane is due and all goroutines are taken
-	wake       chan struct{}      // something may have become due
+	hot        map[*lane]struct{}  // lanes that have, or may have, something to do
+	unripe     map[*feed]time.Time // when something can be decided that is too young now
+	running    int                 // lanes that have a goroutine now
+	waiting    bool                // a lane is due and all goroutines are taken
+	wake       chan struct{}       // something may have become due
 }
 
 // feed is one feed as this sink sees it. Its lane owns the place while it runs.
@@ -39,7 +40,7 @@ type feed struct {
 
 func newDest(d *Deliverer, s Destination) *dest {
 	return &dest{Destination: s, d: d, feeds: make(map[drover.Feed]*feed), lanes: make(map[string]*lane),
-		hot: make(map[*lane]struct{}), wake: make(chan struct{}, 1)}
+		hot: make(map[*lane]struct{}), unripe: make(map[*feed]time.Time), wake: make(chan struct{}, 1)}
 }
 
 // run starts lanes as they become due.
@@ -94,7 +95,7 @@ func (s *dest) run(ctx context.Context) error {
 func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wait = time.Minute
+	wait = s.ripen(now)
 	for l := range s.hot {
 		if l.running {
 			continue

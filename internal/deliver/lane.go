@@ -108,7 +108,7 @@ func (l *lane) hold() {
 	if b.unsettled != nil {
 		return
 	}
-	l.held = &held{ranges: b.ranges(), generation: b.generation, claimed: b.claimed, unclear: b.unclear}
+	l.held = &held{ranges: b.sent(), generation: b.generation, claimed: b.claimed, unclear: b.unclear}
 	b.free()
 	l.current = nil
 }
@@ -246,6 +246,7 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken, goOn bo
 	say("taken", order.Taken)
 	say("refused", len(order.Aside))
 	say("unrouted", order.Unrouted)
+	say("passed_over", count(order.Over))
 	return nil
 }
 

@@ -17,9 +17,11 @@ import (
 // Context is what a record says beside the row.
 type Context struct {
 	Tenant      drover.Tenant
-	Incarnation string // of the ledger that counted the sequence number
-	Replay      bool   // sent anew by a command, outside the order of the tail
-	Part        int    // 0 unless a revision is cut into several records
+	Incarnation string            // of the ledger that counted the sequence number
+	Replay      bool              // sent anew by a command, outside the order of the tail
+	OnlyHere    bool              // of a secondary source: the tenant's primary one does not show the alert
+	AlsoToldBy  []drover.SourceID // others that tell the same alerts to this sink
+	Part        int               // 0 unless a revision is cut into several records
 }
 
 // Encoder appends one record to dst: one line, without its end. On an error

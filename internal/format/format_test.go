@@ -70,6 +70,8 @@ func TestGolden(t *testing.T) {
 		"an odd alert ID":                  {odd, Context{}},
 		"marks":                            {flagged, Context{}},
 		"a replay, second part":            {revision(`{"id":"1"}`), Context{Replay: true, Part: 1}},
+		"an alert of one source":           {revision(`{"id":"1"}`), Context{OnlyHere: true}},
+		"an alert of three sources":        {revision(`{"id":"1"}`), Context{AlsoToldBy: []drover.SourceID{drover.MDEAlerts, drover.SIEMDetections}}},
 		"a change time that is not known":  {timeless, Context{}},
 		"blanks around the row":            {revision(` {"id":"1"} `), Context{}},
 		"a row that is nothing":            {revision(``), Context{}},
@@ -106,22 +108,24 @@ func TestGolden(t *testing.T) {
 // envelope is a record as a reader that knows nothing of this package sees it.
 type envelope struct {
 	Drover struct {
-		EventID     string `json:"event_id"`
-		Tenant      string `json:"tenant"`
-		Customer    string `json:"customer"`
-		Source      string `json:"source"`
-		AlertID     string `json:"alert_id"`
-		Changed     string `json:"changed"`
-		Ordinal     int    `json:"ordinal"`
-		Seq         uint64 `json:"seq"`
-		Incarnation string `json:"incarnation"`
-		SHA256      string `json:"sha256"`
-		Late        bool   `json:"late"`
-		Touch       bool   `json:"touch"`
-		Unnamed     bool   `json:"unnamed"`
-		History     bool   `json:"history"`
-		NoTime      bool   `json:"no_time"`
-		Replay      bool   `json:"replay"`
+		EventID     string   `json:"event_id"`
+		Tenant      string   `json:"tenant"`
+		Customer    string   `json:"customer"`
+		Source      string   `json:"source"`
+		AlertID     string   `json:"alert_id"`
+		Changed     string   `json:"changed"`
+		Ordinal     int      `json:"ordinal"`
+		Seq         uint64   `json:"seq"`
+		Incarnation string   `json:"incarnation"`
+		SHA256      string   `json:"sha256"`
+		Late        bool     `json:"late"`
+		Touch       bool     `json:"touch"`
+		Unnamed     bool     `json:"unnamed"`
+		History     bool     `json:"history"`
+		NoTime      bool     `json:"no_time"`
+		Replay      bool     `json:"replay"`
+		OnlyHere    bool     `json:"only_here"`
+		AlsoToldBy  []string `json:"also_told_by"`
 	} `json:"drover"`
 	Alert json.RawMessage `json:"alert"`
 	Raw   *string         `json:"raw_base64"`

@@ -57,6 +57,19 @@ func (JSON) Encode(dst []byte, r *drover.Revision, c Context) ([]byte, error) {
 	if c.Replay {
 		dst = append(dst, `,"replay":true`...)
 	}
+	if c.OnlyHere {
+		dst = append(dst, `,"only_here":true`...)
+	}
+	for i, s := range c.AlsoToldBy {
+		if i == 0 {
+			dst = append(dst, `,"also_told_by":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		if dst = appendString(dst, string(s)); i == len(c.AlsoToldBy)-1 {
+			dst = append(dst, ']')
+		}
+	}
 	if r.Flags.Has(drover.Checked) || Verbatim(r.Raw) {
 		dst = append(dst, `},"alert":`...)
 		dst = append(dst, r.Raw...)

@@ -16,7 +16,8 @@
 //   - Gapless. The sequence numbers of a feed have no hole and no repeat, and
 //     become visible in order.
 //   - Honest. A cursor never goes back except by Rewind. A place never passes
-//     a revision that is neither taken, set aside, unrouted nor discarded.
+//     a revision that is neither taken, set aside, unrouted, passed over nor
+//     discarded.
 //   - Sealed. Bodies and credentials are readable only with the tenant's data
 //     key; destroying that key makes them unreadable.
 package ledger
@@ -260,6 +261,10 @@ type Delivering interface {
 	// Walk is After without a copy: visit sees each revision in turn and keeps
 	// nothing of its body. After an error some may have been visited.
 	Walk(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int, visit func(*drover.Revision)) error
+	// Stored says when the revisions of a feed behind seq were stored, by the
+	// store's clock: runs in their order, until they hold maxRows revisions. The
+	// first may begin before seq. Bodies that are gone are not among them.
+	Stored(ctx context.Context, f drover.Feed, seq uint64, maxRows int) ([]Stored, error)
 	// Heads returns the last sequence number of every feed, and Changed a
 	// channel that gets a value (or is full) after commits with new
 	// revisions: a hint, not a promise.
@@ -277,6 +282,12 @@ type Delivering interface {
 	// transaction. A place moves over the unbroken run only; a Settle that
 	// would move one back is Broken.
 	Settle(ctx context.Context, s Settle) error
+}
+
+// Stored is a run of revisions that were stored in one commit.
+type Stored struct {
+	First, Last uint64
+	At          drover.Instant
 }
 
 // SinkPlace says where a sink begins.
@@ -311,11 +322,13 @@ type Settle struct {
 	Done []drover.Range
 	// Outcome counts of this settle, for daily counts and conservation (I9):
 	// of what is done now and was not before, what is neither set aside nor
-	// unrouted nor discarded counts as taken.
+	// unrouted, passed over nor discarded counts as taken.
 	Taken, Unrouted, Discarded int
 	// Passed lists those of Done that no route names. Without it, Unrouted is
 	// counted to the feeds in the order of Done.
 	Passed []drover.Range
+	// Over lists those of Done that the sink's choice of revisions passes over.
+	Over []drover.Range
 	// Aside are records among Done that the sink will never take. One without
 	// Raw gets its revision's bytes, so that it outlives the block.
 	Aside []Aside
@@ -392,7 +405,7 @@ type DayCount struct {
 	Source   drover.SourceID
 	Severity string
 	Sink     drover.SinkID
-	What     string // revisions, late, touches, unnamed, foreign, taken, set_aside, unrouted, discarded
+	What     string // revisions, late, touches, unnamed, foreign, taken, set_aside, unrouted, passed_over, discarded
 	N        int64
 }
 

@@ -210,12 +210,24 @@ func conservation(r *rig) {
 			r.Errorf("tenant %s: %v, want %v", id, got, want)
 		}
 	}
+	over := ledger.Settle{Sink: "s", Lane: "l", Taken: 1, Done: []drover.Range{{Feed: f, First: 11, Last: 14}, {Feed: g, First: 4, Last: 5}},
+		Over: []drover.Range{{Feed: f, First: 10, Last: 12}, {Feed: g, First: 4, Last: 5}}, Passed: []drover.Range{{Feed: f, First: 12, Last: 13}}}
+	r.must(r.Settle(r.ctx(), over))
+	r.must(r.Settle(r.ctx(), over))
+	for id, want := range map[drover.TenantID]map[string]int64{
+		idA: {"taken": 4, "unrouted": 4, "set_aside": 1, "discarded": 4, "passed_over": 2}, // each number counts once, as what is said first
+		idB: {"taken": 3, "passed_over": 2},
+	} {
+		if got := r.counted(id, "s"); !maps.Equal(got, want) {
+			r.Errorf("tenant %s, with some passed over: %v, want %v", id, got, want)
+		}
+	}
 	p, err := r.Place(r.ctx(), "s", f)
 	r.must(err)
-	if p.Seq != 10 || !slices.Equal(p.Beyond, []uint64{20}) {
+	if p.Seq != 14 || !slices.Equal(p.Beyond, []uint64{20}) {
 		r.Errorf("place %+v", p)
 	}
-	if err := r.Settle(r.ctx(), ledger.Settle{Sink: "s", Aside: []ledger.Aside{{Feed: f, Reason: "refused", Seq: 15}}}); drover.KindOf(err) != drover.Broken {
+	if err := r.Settle(r.ctx(), ledger.Settle{Sink: "s", Aside: []ledger.Aside{{Feed: f, Reason: "refused", Seq: 16}}}); drover.KindOf(err) != drover.Broken {
 		r.Errorf("set aside and not done: %v", err)
 	}
 	r.sound()

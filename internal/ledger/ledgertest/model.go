@@ -51,7 +51,7 @@ func model(t *testing.T, open Opener, ran Ran) {
 	})
 	ran.ran(t, "I4", "%d stories, %d commits, %d keys committed again: stored twice %d, holes and repeats among the numbers %d", n, told.commits, told.again, told.twice, told.holes)
 	ran.ran(t, "I8", "%d stories, %d cursors that would have gone back: accepted %d, regressions seen %d", n, told.back, told.backTaken, told.regressions)
-	ran.ran(t, "I9", "%d stories, %d places looked at after every step: last number less taken, set aside, unrouted, discarded and pending %d", n, told.places, told.difference)
+	ran.ran(t, "I9", "%d stories, %d places looked at after every step: last number less taken, set aside, unrouted, passed over, discarded and pending %d", n, told.places, told.difference)
 }
 
 // tally counts what the stories showed.
@@ -233,6 +233,9 @@ func (m *modelled) settle(t *rapid.T) {
 		if rapid.Bool().Draw(t, "with a refusal") {
 			o.Aside = append(o.Aside, ledger.Aside{Feed: f.Feed, Reason: "refused", Seq: first, EventID: fmt.Sprint(first)})
 		}
+		if rapid.Bool().Draw(t, "with some passed over") {
+			o.Over = append(o.Over, drover.Range{Feed: f.Feed, First: rapid.Uint64Range(first, last).Draw(t, "passed over from"), Last: last})
+		}
 		for n := first; n <= last; n++ {
 			s.done[f.Feed][n] = true
 			o.Taken++
@@ -356,7 +359,7 @@ func (m *modelled) conserved(id drover.SinkID, s *modelSink, p ledger.Place) {
 	var counted uint64
 	for _, c := range list {
 		switch c.What {
-		case "taken", "set_aside", "unrouted", "discarded":
+		case "taken", "set_aside", "unrouted", "passed_over", "discarded":
 			if c.Sink == id && c.Source == p.Feed.Source {
 				counted += uint64(c.N)
 			}

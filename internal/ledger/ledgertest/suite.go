@@ -187,6 +187,7 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"a rewind takes the feed from its reader and is written down":           rewind,
 		"what a sink refuses keeps its bytes when the block is gone":            refused,
 		"every number is accounted for, once, however often it is settled":      conservation,
+		"when a revision was stored is told, run by run":                        storedAt,
 		"a batch is settled and the next one claimed in one step":               nextAttempt,
 		"a sink that comes back finds a gap where bodies are gone":              comesBack,
 		"a tenant that comes back shows nothing of its former life":             returns,

@@ -109,7 +109,7 @@ func (s *Store) Check(ctx context.Context) (found []string, err error) {
 }
 
 // conservation checks that for every sink and feed each number from the sink's
-// start on is taken, set aside, unrouted, discarded or pending (reference
+// start on is taken, set aside, unrouted, passed over, discarded or pending (reference
 // faults-and-invariants I9).
 func conservation(tx *tx) (found []string) {
 	var (
@@ -119,7 +119,7 @@ func conservation(tx *tx) (found []string) {
 		packed               []byte
 	)
 	rows := tx.query(`SELECT p.sink, f.tenant, f.source, p.seq - p.start, p.beyond,
-		(SELECT coalesce(sum(c.n), 0) FROM counts c WHERE c.tenant = f.tenant AND c.source = f.source AND c.sink = p.sink AND c.what IN ('taken', 'set_aside', 'unrouted', 'discarded'))
+		(SELECT coalesce(sum(c.n), 0) FROM counts c WHERE c.tenant = f.tenant AND c.source = f.source AND c.sink = p.sink AND c.what IN ('taken', 'set_aside', 'unrouted', 'passed_over', 'discarded'))
 		FROM places p JOIN feeds f USING (fid)`)
 	for rows.next(&sink, &tenant, &source, &done, &packed, &counted) {
 		if done += unpack(packed).len(); done != counted {

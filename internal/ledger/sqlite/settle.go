@@ -163,23 +163,30 @@ func (s *Store) settleFeed(tx *tx, o *ledger.Settle, x *feed, asides []sealedAsi
 			}
 		}
 	}
-	if left.exact {
-		for _, r := range o.Passed {
-			for n := r.First; r.Feed == x.Feed && n <= min(r.Last, p.head); n++ {
-				if !before.has(n) && p.has(n) && !counted[n] {
-					unrouted++
+	first := func(ranges []drover.Range) (n uint64) { // numbers that are done now and were not counted yet
+		for _, r := range ranges {
+			for seq := r.First; r.Feed == x.Feed && seq <= min(r.Last, p.head); seq++ {
+				if !before.has(seq) && p.has(seq) && !counted[seq] {
+					counted[seq] = true
+					n++
 				}
 			}
 		}
+		return n
+	}
+	over := first(o.Over)
+	if left.exact {
+		unrouted = first(o.Passed)
 	} else {
-		unrouted = min(left.unrouted, fresh-min(aside, fresh))
+		unrouted = min(left.unrouted, fresh-min(aside+over, fresh))
 		left.unrouted -= unrouted
 	}
-	rest := fresh - min(aside+unrouted, fresh)
+	rest := fresh - min(aside+over+unrouted, fresh)
 	discarded := min(left.discarded, rest)
 	left.discarded -= discarded
 	s.count(tx, x.Feed, o.Sink, "set_aside", aside)
 	s.count(tx, x.Feed, o.Sink, "unrouted", unrouted)
+	s.count(tx, x.Feed, o.Sink, "passed_over", over)
 	s.count(tx, x.Feed, o.Sink, "discarded", discarded)
 	s.count(tx, x.Feed, o.Sink, "taken", rest-discarded)
 	return tx.err

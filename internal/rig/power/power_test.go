@@ -68,8 +68,8 @@ func open(dir string) (*sqlite.Store, error) {
 
 type everywhere struct{}
 
-func (everywhere) Routed(drover.Tenant, drover.SinkID) bool { return true }
-func (everywhere) Generation() uint64                       { return 1 }
+func (everywhere) Routed(drover.Tenant, drover.SourceID, drover.SinkID) bool { return true }
+func (everywhere) Generation() uint64                                        { return 1 }
 
 // delivering delivers to files until everything is taken, or f ends.
 func delivering(store ledger.Store, dir string, f func(ctx context.Context, d *deliver.Deliverer) error) error {

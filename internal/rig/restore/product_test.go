@@ -125,8 +125,8 @@ func (p *product) stop(dead bool) {
 
 type everywhere struct{}
 
-func (everywhere) Routed(drover.Tenant, drover.SinkID) bool { return true }
-func (everywhere) Generation() uint64                       { return 1 }
+func (everywhere) Routed(drover.Tenant, drover.SourceID, drover.SinkID) bool { return true }
+func (everywhere) Generation() uint64                                        { return 1 }
 
 // errDead is what a killed process gets: nothing of what it still does counts.
 var errDead = errors.New("the process is dead")

@@ -168,7 +168,7 @@ func (p *product) stop(dead bool) {
 // routes lead from every tenant to every sink, save from one to one.
 type routes struct{ w *world }
 
-func (r routes) Routed(t drover.Tenant, s drover.SinkID) bool {
+func (r routes) Routed(t drover.Tenant, _ drover.SourceID, s drover.SinkID) bool {
 	return s != sinkHEC || r.w.plan.unrouted < 0 || string(t.ID) != r.w.tenant(r.w.plan.unrouted)
 }
 

@@ -387,7 +387,7 @@ func (w *world) unaccounted() (list []string) {
 				}
 			}
 			for _, d := range days {
-				if d.Sink == s && slices.Contains([]string{"taken", "set_aside", "unrouted", "discarded"}, d.What) {
+				if d.Sink == s && slices.Contains([]string{"taken", "set_aside", "unrouted", "passed_over", "discarded"}, d.What) {
 					n -= d.N
 				}
 			}
