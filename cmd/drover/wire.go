@@ -311,7 +311,8 @@ func (a *app) local() *admin.Local {
 	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, Forget: a.tokens.Drop, PruneOnce: a.pruneOnce, Ends: a.ending,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
-		}}
+		},
+		Cover: a.cover}
 }
 
 // operator opens the ledger, or asks the process that has it open. close must
