@@ -108,7 +108,11 @@ func (p *paragraphs) tenant(t *coverage.Tenant, days int) {
 			if l.UsualGap > 0 {
 				gap = coverage.Words(l.UsualGap)
 			}
-			p.line(fmt.Sprintf(row, cut(l.Name, 23), fmt.Sprint(l.Alerts), newest, gap, l.Verdict))
+			verdict := string(l.Verdict)
+			if l.Everywhere {
+				verdict += " everywhere"
+			}
+			p.line(fmt.Sprintf(row, cut(l.Name, 23), fmt.Sprint(l.Alerts), newest, gap, verdict))
 			p.others(t, l, row)
 		}
 		p.line("")

@@ -106,7 +106,7 @@ func (s *Source) judge(id, span string) Line {
 	case silent(l.SilentFor, l.UsualGap):
 		l.Verdict = Silent
 		l.Says = fmt.Sprintf("no new alert for %s, up to where drover has read; usually one comes within %s", Words(l.SilentFor), Words(l.UsualGap))
-		l.Hint = "the API still answers, so ask the customer: has a licence lapsed, has something been offboarded, or was it a quiet time?"
+		l.Hint = "the API still answers, so ask the customer: has a licence lapsed, has something been offboarded, or was it a quiet time? If it is silent in all tenants (drover tenant coverage --all), it is Microsoft's matter"
 	default:
 		l.Verdict = Covered
 	}

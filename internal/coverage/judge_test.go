@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,18 @@ func TestDurationsAreSaidInTheirLargestUnits(t *testing.T) {
 	for d, want := range map[time.Duration]string{0: "0m", 15 * time.Minute: "15m", hour: "1h", 90 * time.Minute: "1h 30m", 24 * hour: "1d", 31 * hour: "1d 7h", 30 * 24 * hour: "30d", 9*24*hour + hour: "9d 1h", 24*hour - time.Second: "1d"} {
 		if got := Words(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestTheDocsListWhatIsNotShown(t *testing.T) {
+	text, err := os.ReadFile("../../docs/coverage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range NotShown() {
+		if !strings.Contains(string(text), "\n- "+line+"\n") {
+			t.Errorf("docs/coverage.md does not say: %s", line)
 		}
 	}
 }
