@@ -23,9 +23,6 @@ type Local struct {
 	DefaultStart string
 	// Check makes a test call to each feed of a tenant. It may be nil.
 	Check func(ctx context.Context, t drover.Tenant) []Finding
-	// Cover asks each feed of a tenant what its token carries and whether the
-	// API answers; fresh: with new tokens. It may be nil.
-	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
 	// SealRefreshToken stores a delegated credential. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// Forget drops what the process holds in memory of a tenant that has been
@@ -42,6 +39,9 @@ type Local struct {
 	EntraSkew func() (time.Duration, bool)
 	// Ends lists what ends soon. It may be nil.
 	Ends func() []EndStatus
+	// Cover asks each feed of a tenant what its token carries and whether the
+	// API answers; fresh: with new tokens. It may be nil.
+	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }
