@@ -97,7 +97,7 @@ func (l *Local) readUpTo(f ledger.FeedState) drover.Instant {
 func behind(f ledger.FeedState, counts []ledger.DayCount, from time.Time) uint64 {
 	day, since := from.UTC().AddDate(0, 0, -1).Format("2006-01-02"), uint64(0)
 	for _, c := range counts {
-		if c.Source == f.Feed.Source && c.Sink == "" && c.What == "revisions" && c.Day >= day {
+		if c.Source == f.Feed.Source && c.What == "revisions" && c.Day >= day {
 			since += uint64(max(c.N, 0))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"drover"
 )
@@ -140,8 +141,8 @@ func FuzzMembers(f *testing.F) {
 		var got [2]string
 		members(row, []string{"a", "b"}, got[:])
 		var want map[string]json.RawMessage
-		if json.Unmarshal(row, &want) != nil || strings.Count(string(row), "a")+strings.Count(string(row), "\\") > 1 {
-			return // no JSON, or a name that may be there twice
+		if json.Unmarshal(row, &want) != nil || !utf8.Valid(row) || strings.Count(string(row), "a")+strings.Count(string(row), "\\") > 1 {
+			return // no JSON, bytes that a decoder changes, or a name that may be there twice
 		}
 		var text string
 		if json.Unmarshal(want["a"], &text) == nil && got[0] != text {

@@ -23,6 +23,7 @@ func TestAnAnswersWordsTellTheReason(t *testing.T) {
 		"a wrong audience":         {403, "Forbidden", "Invalid Authorization payload.", ""},
 		"conditional access":       {403, "insufficient_claims", "", ""},
 		"401 without a word":       {401, "InvalidAuthenticationToken", "Lifetime validation failed", ""},
+		"nothing but 401":          {401, "401", "", ""},
 		"a bad question":           {400, "BadRequest", "No license", ""},
 		"gone":                     {410, "410", "", ""},
 	} {
