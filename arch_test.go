@@ -75,6 +75,7 @@ var rooms = map[string]ring{
 	"drover/internal/format":      pure,
 	"drover/internal/freelist":    pure,
 	"drover/internal/expiry":      pure,
+	"drover/internal/coverage":    pure,
 	"drover/internal/httpx":       wire,
 	"drover/internal/vault":       wire,
 	"drover/internal/entra":       adapter,

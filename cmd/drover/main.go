@@ -52,6 +52,10 @@ func (e usageError) Unwrap() error { return e.error }
 // printed already.
 var errFinding = errors.New("something is wrong")
 
+// errUnsure ends a command that could not tell whether something is wrong, and
+// has printed why.
+var errUnsure = errors.New("it could not be told whether something is wrong")
+
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run runs one command and returns its exit code.
@@ -75,6 +79,9 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	}
 	if errors.Is(err, errFinding) {
 		return exitFinding
+	}
+	if errors.Is(err, errUnsure) {
+		return exitUnsure
 	}
 	if faults := config.IsFaults(err); faults != nil {
 		for _, f := range faults {

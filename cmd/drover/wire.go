@@ -343,6 +343,7 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		},
+		Cover: a.cover,
 	}
 }
 

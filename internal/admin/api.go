@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/coverage"
 )
 
 // API is what can be asked.
@@ -17,6 +18,7 @@ type API interface {
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
 	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
+	Coverage(ctx context.Context, q CoverageQuery) (coverage.Tenant, error)
 	PauseTenant(ctx context.Context, idOrName string) error
 	ResumeTenant(ctx context.Context, idOrName string) error
 	// RemoveTenant stops reading a tenant, and removes it once its sinks have

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/coverage"
 	"drover/internal/ledger"
 	"drover/internal/revision"
 )
@@ -46,6 +47,9 @@ type Local struct {
 	EntraSkew func() (time.Duration, bool)
 	// Ends lists what ends soon. It may be nil.
 	Ends func() []EndStatus
+	// Cover asks each feed of a tenant what its token carries and whether the
+	// API answers; fresh: with new tokens. It may be nil.
+	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }

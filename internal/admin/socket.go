@@ -30,6 +30,7 @@ var calls = map[string]call{
 	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
 	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
 	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
+	"coverage":      with(func(ctx context.Context, a API, q CoverageQuery) (any, error) { return a.Coverage(ctx, q) }),
 	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {

@@ -204,6 +204,7 @@ func (c *client) refused(res *httpx.Response) error {
 	case res.Status == http.StatusBadRequest:
 		e.Hint = "the API does not take the question; if it lasts, the API has changed and drover needs an update"
 	}
+	e.Err = because(res.Status, e.Code, message, e.Err)
 	return e
 }
 

@@ -3,7 +3,6 @@ package entra
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
@@ -57,7 +56,7 @@ func check(r request, token drover.Secret) error {
 		return nil
 	}
 	drop := func(hint, why string) error {
-		return &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, Hint: hint, Err: errors.New(why)}
+		return &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, Hint: hint, Err: &Unfit{c.permissions(), why}}
 	}
 	issuer := issuerTenant(c.Iss)
 	switch {
