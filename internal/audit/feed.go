@@ -104,6 +104,7 @@ func (f *feed) run(ctx context.Context) error {
 		}
 	}
 	f.Through, f.Requests = f.through, f.list.requests
+	f.shrunk()
 	for _, why := range f.list.partial {
 		f.cannot("an answer left out what a product did not deliver: " + why)
 	}
@@ -406,6 +407,24 @@ func (f *feed) came(r *row) Difference {
 
 func (f *feed) inHole(at drover.Instant) bool {
 	return slices.ContainsFunc(f.list.holes, func(h hole) bool { return h.span.Contains(at) })
+}
+
+// shrunk notes that the API shows so much less than the ledger has that it is
+// itself in doubt: an API that answers nothing proves nothing.
+func (f *feed) shrunk() {
+	const few, share = 3, 10 // more than three, and more than a tenth
+	gone, alerts := 0, make(map[drover.Hash]bool)
+	for _, k := range f.window {
+		alerts[k.Alert] = true
+	}
+	for _, d := range f.Differences {
+		if d.What == Extra && d.Where == "api" && d.Why == WhyVanished {
+			gone++
+		}
+	}
+	if gone > few && gone*share > len(alerts) {
+		f.cannot(fmt.Sprintf("the API does not show %d of %d alerts that the ledger has", gone, len(alerts)))
+	}
 }
 
 // cannot notes, once, why the audit cannot tell.

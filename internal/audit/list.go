@@ -20,6 +20,8 @@ type listing struct {
 	ids  map[string]bool
 	// holes are stretches that could not be read whole, and why.
 	holes []hole
+	// modest asks for few rows and for no count, because more was refused.
+	modest bool
 }
 
 // hole is a stretch that could not be read whole.
@@ -117,13 +119,18 @@ func (l *listing) linked(ctx context.Context, span drover.Span) error {
 func (l *listing) chain(ctx context.Context, ask, span drover.Span) (fresh, inside, count int, oldest drover.Instant, err error) {
 	count, oldest = -1, drover.NoInstant
 	links := make(map[string]bool)
-	rest, link, vain := l.src.ask(ask, l.src.top, true), "", 0
+	link, vain := "", 0
 	for n := 0; ; n++ {
-		p, err := l.get(ctx, rest, link)
-		if err != nil {
-			if link != "" && ctx.Err() == nil && drover.KindOf(err) == drover.Denied {
-				return fresh, inside, count, oldest, nil // the link is refused: ask from the oldest row on
-			}
+		var p page
+		if link == "" {
+			p, err = l.first(ctx, ask)
+		} else {
+			p, err = l.get(ctx, "", link)
+		}
+		switch {
+		case err != nil && link != "" && ctx.Err() == nil && (drover.KindOf(err) == drover.Denied || errors.Is(err, httpx.ErrOrigin)):
+			return fresh, inside, count, oldest, nil // the link is refused, or is not followed: ask from the oldest row on
+		case err != nil:
 			return fresh, inside, count, oldest, err
 		}
 		if n == 0 {
@@ -143,6 +150,27 @@ func (l *listing) chain(ctx context.Context, ask, span drover.Span) (fresh, insi
 		links[p.next] = true
 		link = p.next
 	}
+}
+
+// modestTop is how many rows are asked for at once when more is refused.
+const modestTop = 10
+
+// first asks the question of a span. Where it is refused, it is asked once more
+// for less.
+func (l *listing) first(ctx context.Context, span drover.Span) (page, error) {
+	if l.modest {
+		return l.get(ctx, l.src.ask(span, min(l.src.top, modestTop), false), "")
+	}
+	p, err := l.get(ctx, l.src.ask(span, l.src.top, true), "")
+	if err == nil || ctx.Err() != nil || drover.KindOf(err) != drover.Denied && !errors.Is(err, httpx.ErrTooLarge) {
+		return p, err
+	}
+	small, again := l.get(ctx, l.src.ask(span, min(l.src.top, modestTop), false), "")
+	if again != nil {
+		return p, err
+	}
+	l.modest = true
+	return small, nil
 }
 
 // window reads a window that states no order and no cap, and checks it by its

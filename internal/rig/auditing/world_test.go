@@ -224,10 +224,16 @@ func (routes) Generation() uint64 { return 1 }
 // and checks what holds for every report.
 func (w *world) audit(back time.Duration) *audit.Report {
 	w.Helper()
-	return w.auditOf(context.Background(), epoch.Add(-back), w.now())
+	r := w.auditQuietly(epoch.Add(-back), w.now())
+	for _, f := range r.Feeds {
+		if f.Counts.API == 0 {
+			w.Errorf("%s of %s: the API showed nothing: nothing was compared", f.Source, f.Name)
+		}
+	}
+	return r
 }
 
-func (w *world) auditOf(ctx context.Context, from, to time.Time) *audit.Report {
+func (w *world) auditQuietly(from, to time.Time) *audit.Report {
 	w.Helper()
 	var store audit.Store = w.store
 	if w.audited != nil {
@@ -243,7 +249,7 @@ func (w *world) auditOf(ctx context.Context, from, to time.Time) *audit.Report {
 	for i := range w.stories {
 		o.Tenants = append(o.Tenants, drover.TenantID(w.tenant(i)))
 	}
-	r, err := a.Run(ctx, o)
+	r, err := a.Run(context.Background(), o)
 	w.must(err)
 	text, err := json.Marshal(r)
 	w.must(err)
@@ -257,12 +263,23 @@ func (w *world) auditOf(ctx context.Context, from, to time.Time) *audit.Report {
 		w.must(os.WriteFile(name+".html", page.Bytes(), 0o600))
 		w.must(os.WriteFile(name+".json", text, 0o600))
 	}
-	for _, f := range r.Feeds {
-		if f.Counts.API == 0 {
-			w.Errorf("%s of %s: the API showed nothing: nothing was compared", f.Source, f.Name)
-		}
-	}
 	return r
+}
+
+// gaps counts open gaps of the n-th tenant.
+func (w *world) gaps(n int) int {
+	w.Helper()
+	gaps, err := w.store.Gaps(context.Background(), ledger.GapFilter{Tenant: drover.TenantID(w.tenant(n)), State: drover.GapOpen})
+	w.must(err)
+	return len(gaps)
+}
+
+// alert is the ID of one of the first tenant's alerts.
+func (w *world) alert(n int) string {
+	w.Helper()
+	rev, err := w.store.Body(context.Background(), w.feed(0), uint64(n+1))
+	w.must(err)
+	return rev.AlertID
 }
 
 // count counts differences of a kind and explanation; "" counts all.
