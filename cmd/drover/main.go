@@ -52,6 +52,14 @@ func (e usageError) Unwrap() error { return e.error }
 // printed already.
 var errFinding = errors.New("something is wrong")
 
+// errUnsure ends a command that could not tell, and has printed why.
+var errUnsure = errors.New("it cannot be told")
+
+// unsureError is why a command could not tell.
+type unsureError struct{ error }
+
+func (e unsureError) Unwrap() error { return e.error }
+
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run runs one command and returns its exit code.
@@ -76,6 +84,9 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	if errors.Is(err, errFinding) {
 		return exitFinding
 	}
+	if errors.Is(err, errUnsure) {
+		return exitUnsure
+	}
 	if faults := config.IsFaults(err); faults != nil {
 		for _, f := range faults {
 			_, _ = fmt.Fprintf(w, "drover: %v\n", f)
@@ -94,6 +105,10 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 func exitCode(err error) int {
 	var usage usageError
+	var unsure unsureError
+	if errors.As(err, &unsure) {
+		return exitUnsure
+	}
 	for _, e := range []error{ledger.ErrLocked, ledger.ErrElsewhere, ledger.ErrFull} {
 		if errors.Is(err, e) {
 			return exitLedger
@@ -147,7 +162,7 @@ none to the wrong place.
 		return usageError{fmt.Errorf("%w; see: %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", defaultConfig(), "config file")
-	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap())
+	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit())
 	return root
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -26,11 +27,15 @@ type Local struct {
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
+	// AuditWith audits tenants and tells how it goes. It may be nil.
+	AuditWith func(ctx context.Context, o AuditOrder, tenants []drover.TenantID, says func(line string)) (json.RawMessage, error)
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
+
+	audits audits
 }
 
 var _ API = (*Local)(nil)

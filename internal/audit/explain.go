@@ -83,6 +83,19 @@ func (f *feed) settleRow(ctx context.Context, s *suspect) error {
 	return nil
 }
 
+// mayPass reports whether the ledger may come to hold what it does not hold now.
+func (f *feed) mayPass(s *suspect) bool {
+	if s.row == nil {
+		return false
+	}
+	d := Difference{What: Missing}
+	if s.how == other {
+		d.What = Altered
+	}
+	f.explain(&d, s.row)
+	return d.Why == Unexplained || d.Why == WhyPending
+}
+
 // explain finds what accounts for a row that the ledger does not hold as it is.
 // The first that fits counts.
 func (f *feed) explain(d *Difference, r *row) {

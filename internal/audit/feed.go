@@ -90,7 +90,7 @@ func (f *feed) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(suspects) == 0 && !doubts || f.Polls > polls {
+		if !doubts && !slices.ContainsFunc(suspects, f.mayPass) || f.Polls > polls {
 			break
 		}
 		f.a.opt.Progress(fmt.Sprintf("%s %s: %d differences, looking at the ledger again", f.tenant.Name, f.Feed.Source, len(suspects)))

@@ -208,7 +208,9 @@ func (r *Report) close() {
 		r.Verdict = CannotTell
 	}
 	for _, f := range r.Feeds {
-		slices.SortFunc(f.Days, func(a, b *Day) int { return cmp.Or(strings.Compare(a.Day, b.Day), strings.Compare(a.Severity, b.Severity)) })
+		slices.SortFunc(f.Days, func(a, b *Day) int {
+			return cmp.Or(strings.Compare(a.Day, b.Day), strings.Compare(a.Severity, b.Severity))
+		})
 		slices.SortStableFunc(f.Differences, func(a, b Difference) int {
 			return cmp.Or(cmp.Compare(order(a), order(b)), strings.Compare(a.What, b.What), strings.Compare(string(a.Sink), string(b.Sink)), cmp.Compare(a.Changed, b.Changed), strings.Compare(a.AlertID, b.AlertID))
 		})
