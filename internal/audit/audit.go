@@ -37,6 +37,7 @@ type Store interface {
 	Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Revision, error)
 	Gaps(ctx context.Context, f ledger.GapFilter) ([]drover.Gap, error)
 	SetAside(ctx context.Context, f ledger.AsideFilter) ([]ledger.Aside, error)
+	AsideBody(ctx context.Context, id int64) (ledger.Aside, error)
 	Places(ctx context.Context, s drover.SinkID) ([]ledger.Place, error)
 	Counts(ctx context.Context, t drover.TenantID) ([]ledger.DayCount, error)
 	Mark(ctx context.Context, s drover.SinkID, lane string) ([]byte, error)

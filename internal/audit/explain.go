@@ -22,6 +22,9 @@ func (f *feed) settle(ctx context.Context, s *suspect) error {
 // settleRow books a row of the API that the ledger does not have as it is.
 func (f *feed) settleRow(ctx context.Context, s *suspect) error {
 	r := s.row
+	if err := f.alike(ctx, r); err != nil {
+		return err
+	}
 	d := Difference{What: Missing, Where: "ledger", AlertID: r.id, Changed: r.changed, Created: r.created, Severity: r.severity}
 	if s.how == other {
 		d.What = Altered
@@ -37,10 +40,7 @@ func (f *feed) settleRow(ctx context.Context, s *suspect) error {
 	now, err := f.single(ctx, r)
 	switch {
 	case errors.Is(err, errGone):
-		if d.Why = Unexplained; s.how == absent {
-			d.Why = WhyVanished
-		}
-		d.Detail = "the API no longer shows the alert"
+		d.Why, d.Detail = WhyVanished, "the API no longer shows the alert"
 		f.add(d)
 		return nil
 	case err != nil && ctx.Err() != nil:
@@ -149,6 +149,34 @@ func (f *feed) explain(d *Difference, r *row) {
 	}
 }
 
+// maxAlike bounds how many bodies of what was set aside are compared with rows.
+const maxAlike = 100
+
+// alike finds out whether a row was set aside with other bytes that mean the
+// same, and lists it then by the bytes that it has now.
+func (f *feed) alike(ctx context.Context, r *row) error {
+	if _, listed := f.aside[r.sum]; listed || r.raw == nil {
+		return nil
+	}
+	for _, a := range f.aside {
+		if f.compared++; f.compared > maxAlike {
+			return nil
+		}
+		a, err := f.a.opt.Store.AsideBody(ctx, a.ID)
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read what was set aside: %w", err)
+		}
+		if a.Raw != nil && f.a.opt.Compare.Same(f.Feed.Source, a.Raw, r.raw) {
+			f.aside[r.sum] = a
+			return nil
+		}
+	}
+	return nil
+}
+
 func (f *feed) hasForeign() bool {
 	for _, a := range f.aside {
 		if a.Reason == "foreign" {
@@ -236,29 +264,33 @@ func (f *feed) newer(k ledger.Key) bool {
 var errMany = fmt.Errorf("more than %d rows would have to be", maxSingles)
 
 // single asks for one row by itself: errGone if the API has none such. Where
-// there is no call for that, a narrow window is read.
+// there is no call for that, and where the call knows no such row, a narrow
+// window is read: one word alone does not explain a row away.
 func (f *feed) single(ctx context.Context, r *row) (*row, error) {
 	if f.singles++; f.singles > maxSingles {
 		return nil, errMany
 	}
-	if f.src.one == nil {
-		p, err := f.list.get(ctx, f.src.ask(drover.Span{From: r.changed.Add(-time.Second), To: r.changed.Add(time.Second)}, f.src.top, false), "")
-		if err != nil {
+	if f.src.one != nil {
+		p, err := f.list.get(ctx, f.src.one(r.id), "")
+		if err != nil && !errors.Is(err, errGone) {
 			return nil, err
 		}
 		for _, o := range p.rows {
-			if o.id == r.id && o.changed == r.changed {
+			if o.id == r.id {
 				return o, nil
 			}
 		}
+	}
+	at := f.src.when(r.changed, r.created)
+	if !at.Known() {
 		return nil, errGone
 	}
-	p, err := f.list.get(ctx, f.src.one(r.id), "")
+	p, err := f.list.get(ctx, f.src.ask(drover.Span{From: at.Add(-time.Second), To: at.Add(time.Second)}, f.src.top, false), "")
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range p.rows {
-		if o.id == r.id {
+		if o.id == r.id && (f.src.one != nil || o.changed == r.changed) {
 			return o, nil
 		}
 	}

@@ -35,8 +35,9 @@ type feed struct {
 	twice   []Difference
 	about   map[uint64]about // of revisions, by number
 
-	arrived map[*row]bool // rows that the ledger did not have when it was looked at first
-	singles int           // rows asked for by themselves
+	arrived  map[*row]bool // rows that the ledger did not have when it was looked at first
+	singles  int           // rows asked for by themselves
+	compared int           // bodies of what was set aside
 }
 
 // about is what the audit keeps of a revision that it has looked into.
