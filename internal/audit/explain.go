@@ -131,6 +131,8 @@ func (f *feed) explain(d *Difference, r *row) {
 	case gap >= 0:
 		g := f.gaps[gap]
 		say(WhyGap, "gap %d (%s) covers it: %s", g.ID, g.State, g.Cause)
+	case !slices.Contains(f.tenant.Sources, f.Feed.Source):
+		say(WhyNotOwed, "the tenant is no longer read through this source")
 	case d.What == Altered && held > drover.MaxOrdinal:
 		say(WhyUnstable, "%d contents of that change time are taken, and no more are", held)
 	case when.Known() && (!f.through.Known() || when >= f.through):

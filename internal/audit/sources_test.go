@@ -125,7 +125,7 @@ func (s *shelfless) Feeds(context.Context) ([]ledger.FeedState, error) {
 	return []ledger.FeedState{{Feed: s.feed, Cursor: drover.Cursor{Source: s.feed.Source, Through: begin.Add(1000 * time.Hour)}, Whole: drover.NoInstant}}, nil
 }
 func (s *shelfless) ListTenants(context.Context) ([]drover.Tenant, error) {
-	return []drover.Tenant{{ID: tenantID, Name: "contoso", Customer: "contoso", State: drover.Active, Start: begin.Add(-time.Hour)}}, nil
+	return []drover.Tenant{{ID: tenantID, Name: "contoso", Customer: "contoso", State: drover.Active, Sources: []drover.SourceID{s.feed.Source}, Start: begin.Add(-time.Hour)}}, nil
 }
 func (s *shelfless) Keys(_ context.Context, _ drover.Feed, span drover.Span, _ bool) (out []ledger.Key, _ error) {
 	for _, k := range s.keys {

@@ -136,6 +136,17 @@ func TestEveryPlantedFaultIsNamedAsWhatItIs(t *testing.T) {
 			}},
 			want: func(w *world) []finding { return []finding{{audit.Missing, "ledger", -1}} },
 		},
+		"the reader of detections drops rows": {
+			setting: setting{stories: []estate.Options{{Backlog: 40, BacklogSpan: 48 * time.Hour, SIEM: true}}, source: func(w *world, s drover.Source) drover.Source {
+				if s.ID() != drover.SIEMDetections {
+					return s
+				}
+				return filtered{s, func(page *drover.Page) {
+					without(page, func(r *drover.Row) bool { return r.Sum[0]%8 == 3 })
+				}}
+			}},
+			want: func(w *world) []finding { return []finding{{audit.Missing, "ledger", -1}} },
+		},
 		"the reader alters a row": {
 			setting: setting{source: func(w *world, s drover.Source) drover.Source {
 				return filtered{s, func(page *drover.Page) {
@@ -291,7 +302,7 @@ func TestEveryPlantedFaultIsNamedAsWhatItIs(t *testing.T) {
 				p.stories = []estate.Options{plain}
 			}
 			story(t, p.setting, func(w *world) {
-				w.pass(5 * time.Hour)
+				w.pass(3 * time.Hour)
 				if p.damage != nil {
 					p.damage(w)
 				}

@@ -48,6 +48,7 @@ type setting struct {
 	source   func(w *world, s drover.Source) drover.Source
 	sink     func(w *world, id drover.SinkID, s drover.Sink) drover.Sink
 	audited  func(w *world, s audit.Store) audit.Store
+	fileSize int64 // at which a file is put away
 	unrouted func(t drover.Tenant, s drover.SinkID) bool
 	doer     func(d audit.Doer) audit.Doer // of the audit
 }
@@ -164,7 +165,7 @@ func (w *world) begin() (end func()) {
 			read[i] = w.source(w, read[i])
 		}
 	}
-	w.files, err = file.New(file.Options{Root: filepath.Join(w.dir, "out"), Path: "{tenant}.ndjson", Now: w.now})
+	w.files, err = file.New(file.Options{Root: filepath.Join(w.dir, "out"), Path: "{tenant}.ndjson", MaxBytes: w.fileSize, Now: w.now})
 	w.must(err)
 	var dests []deliver.Destination
 	for id, s := range map[drover.SinkID]drover.Sink{archive: w.files, soc: hole{}} {
@@ -264,6 +265,18 @@ func (w *world) auditQuietly(from, to time.Time) *audit.Report {
 		w.must(os.WriteFile(name+".json", text, 0o600))
 	}
 	return r
+}
+
+// prune throws away what may go.
+func (w *world) prune(o ledger.PruneOrder) {
+	w.Helper()
+	o.Now, o.Confirmed = drover.InstantOf(w.now()), true
+	out, err := w.store.Prune(context.Background(), o)
+	w.must(err)
+	if out.Bodies == 0 && len(out.Gaps) == 0 {
+		w.Error("nothing was pruned")
+	}
+	w.pass(time.Minute)
 }
 
 // gaps counts open gaps of the n-th tenant.
