@@ -87,6 +87,7 @@ var rooms = map[string]ring{
 	"drover/internal/collect":     service,
 	"drover/internal/deliver":     service,
 	"drover/internal/admin":       service,
+	"drover/internal/audit":       service,
 	"drover/cmd/drover":           command,
 	"drover/internal/lab/...":     apart,
 	"drover/internal/oracle/...":  apart,

@@ -56,6 +56,11 @@ var errFinding = errors.New("something is wrong")
 // has printed why.
 var errUnsure = errors.New("it could not be told whether something is wrong")
 
+// unsureError is why a command could not tell.
+type unsureError struct{ error }
+
+func (e unsureError) Unwrap() error { return e.error }
+
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run runs one command and returns its exit code.
@@ -101,6 +106,10 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 func exitCode(err error) int {
 	var usage usageError
+	var unsure unsureError
+	if errors.As(err, &unsure) {
+		return exitUnsure
+	}
 	for _, e := range []error{ledger.ErrLocked, ledger.ErrElsewhere, ledger.ErrFull} {
 		if errors.Is(err, e) {
 			return exitLedger
@@ -154,7 +163,7 @@ none to the wrong place.
 		return usageError{fmt.Errorf("%w; see: %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", defaultConfig(), "config file")
-	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap())
+	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit())
 	return root
 }
 

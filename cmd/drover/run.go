@@ -17,6 +17,7 @@ import (
 
 	"drover"
 	"drover/internal/admin"
+	"drover/internal/audit"
 	"drover/internal/collect"
 	"drover/internal/defender"
 	"drover/internal/deliver"
@@ -93,6 +94,11 @@ func (a *app) run(ctx context.Context) (err error) {
 	}
 	local := a.local()
 	local.Started, local.Whole, local.Skew, local.EntraSkew = time.Now(), col.Whole, col.Skew, a.tokens.Skew
+	var shelves []audit.Sink
+	for _, d := range dests {
+		shelves = append(shelves, auditSink(d.ID, d.Sink))
+	}
+	local.AuditWith = a.auditBeside(shelves, col.Whole)
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,

@@ -340,6 +340,7 @@ func (a *app) local() *admin.Local {
 		Ends:      a.ending,
 		Revisions: a.revisions(),
 		Routed:    a.cfg.Routes.Routed,
+		AuditWith: a.auditAlone,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		},

@@ -6,6 +6,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"drover"
@@ -32,6 +33,23 @@ type API interface {
 	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
 	// Volume counts what each choice of revisions would have sent.
 	Volume(ctx context.Context, q VolumeQuery) ([]VolumeStatus, error)
+	// Audit compares a window with what the APIs show. It takes as long as it
+	// takes; the report's form is internal/audit's. AuditProgress tells how the
+	// one with that ID goes.
+	Audit(ctx context.Context, o AuditOrder) (json.RawMessage, error)
+	AuditProgress(ctx context.Context, id string) (string, error)
+}
+
+// AuditOrder says what is to be audited.
+type AuditOrder struct {
+	ID      string          `json:"id"`      // chosen by who asks
+	Tenants []string        `json:"tenants"` // IDs or names; none: all that are not removed
+	Sinks   []drover.SinkID `json:"sinks,omitempty"`
+	From    drover.Instant  `json:"from"`
+	To      drover.Instant  `json:"to"`
+	// Wait is how long to wait between two looks at the ledger; 0: as long as the
+	// collector needs for two polls.
+	Wait time.Duration `json:"wait_ns,omitempty"`
 }
 
 // NewTenant is what an operator says of a new tenant.

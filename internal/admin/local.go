@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -38,6 +39,8 @@ type Local struct {
 	Forget func(drover.TenantID)
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
+	// AuditWith audits tenants and tells how it goes. It may be nil.
+	AuditWith func(ctx context.Context, o AuditOrder, tenants []drover.TenantID, says func(line string)) (json.RawMessage, error)
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
@@ -52,6 +55,8 @@ type Local struct {
 	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
+
+	audits audits
 }
 
 var _ API = (*Local)(nil)

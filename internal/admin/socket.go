@@ -36,9 +36,11 @@ var calls = map[string]call{
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
 		return a.RemoveTenant(ctx, r.Tenant, r.Discard)
 	}),
-	"volume": with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
-	"status": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
-	"prune":  with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"volume":         with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
+	"status":         with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"prune":          with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"audit":          with(func(ctx context.Context, a API, o AuditOrder) (any, error) { return a.Audit(ctx, o) }),
+	"audit_progress": with(func(ctx context.Context, a API, id string) (any, error) { return a.AuditProgress(ctx, id) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),

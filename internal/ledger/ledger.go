@@ -300,6 +300,7 @@ type SinkPlace struct {
 type Place struct {
 	Sink   drover.SinkID
 	Feed   drover.Feed
+	Start  uint64   // where the sink began: nothing up to it is owed to it
 	Seq    uint64   // everything up to it is done
 	Beyond []uint64 // done beyond Seq, ascending
 	Head   uint64

@@ -58,9 +58,15 @@ func newSink(r *rig) {
 	for sink, want := range map[drover.SinkID]uint64{"head": 5, "all": 0} {
 		p, err := r.Place(r.ctx(), sink, f)
 		r.must(err)
-		if p.Seq != want {
-			r.Errorf("sink %s begins at %d, want %d", sink, p.Seq, want)
+		if p.Seq != want || p.Start != want {
+			r.Errorf("sink %s begins at %d, owed from %d on, want %d", sink, p.Seq, p.Start, want)
 		}
+	}
+	r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "head", Done: []drover.Range{{Feed: f, First: 6, Last: 7}}, Taken: 2}))
+	p, err := r.Place(r.ctx(), "head", f)
+	r.must(err)
+	if p.Seq != 7 || p.Start != 5 {
+		r.Errorf("a place that moved: at %d, owed from %d on", p.Seq, p.Start)
 	}
 }
 

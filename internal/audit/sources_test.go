@@ -1,0 +1,233 @@
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"drover"
+	"drover/internal/httpx"
+	"drover/internal/ledger"
+)
+
+const tenantID = drover.TenantID("3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60")
+
+var begin = mustParse("2026-03-02T08:00:00Z")
+
+func mustParse(s string) drover.Instant {
+	i, err := drover.ParseInstant(s)
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+// api pretends to be one of the APIs: rows by creation time, answers of limited
+// size, the newest rows first, a link if it gives any.
+type api struct {
+	src   *source
+	rows  []string
+	at    []drover.Instant
+	limit int  // rows of an answer
+	links bool // and a link to the rest
+	asked []string
+}
+
+func (a *api) add(n int, every time.Duration) {
+	for i := range n {
+		at := begin.Add(time.Duration(i) * every)
+		a.rows = append(a.rows, fmt.Sprintf(`{%q:"a%d",%q:%q,%q:%q,"severity":"high"}`, a.src.names.id, i, a.src.names.changed, at.String(), a.src.names.created, at.String()))
+		a.at = append(a.at, at)
+	}
+}
+
+var bounds = regexp.MustCompile(`(ge|lt) (\S+)`)
+
+func (a *api) Do(_ context.Context, r httpx.Request) (*httpx.Response, error) {
+	a.asked = append(a.asked, r.URL)
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query()
+	if rest, single := strings.CutPrefix(u.Path, a.src.path+"/"); single {
+		for _, row := range a.rows {
+			if strings.Contains(row, `:"`+rest+`",`) {
+				return &httpx.Response{Status: 200, Body: []byte(`{"@odata.context":"x",` + row[1:])}, nil
+			}
+		}
+		return &httpx.Response{Status: 404, Body: []byte(`{"error":{"code":"x"}}`)}, nil
+	}
+	filter := q.Get("$filter")
+	var rows []string
+	if id, single := strings.CutPrefix(filter, "id eq "); single {
+		for _, row := range a.rows {
+			if strings.Contains(row, `:"`+strings.Trim(id, "'")+`",`) {
+				rows = append(rows, row)
+			}
+		}
+	} else {
+		b := bounds.FindAllStringSubmatch(filter, 2)
+		from, to := mustParse(b[0][2]), mustParse(b[1][2])
+		for i, at := range a.at {
+			if at >= from && at < to {
+				rows = append(rows, a.rows[i])
+			}
+		}
+	}
+	slices.Reverse(rows)
+	all, skip, next := len(rows), 0, ""
+	_, _ = fmt.Sscan(q.Get("$skip"), &skip)
+	rows = rows[min(skip, len(rows)):]
+	if len(rows) > a.limit {
+		rows = rows[:a.limit]
+		if a.links {
+			q.Set("$skip", fmt.Sprint(skip+a.limit))
+			u.RawQuery = q.Encode()
+			next = fmt.Sprintf(`,"@odata.nextLink":%q`, u.String())
+		}
+	}
+	count := ""
+	if q.Get("$count") == "true" {
+		count = fmt.Sprintf(`,"@odata.count":%d`, all)
+	}
+	return &httpx.Response{Status: 200, Body: []byte(`{"value":[` + strings.Join(rows, ",") + `]` + next + count + `}`)}, nil
+}
+
+// shelfless is a ledger that holds what it is given.
+type shelfless struct {
+	Store
+	feed drover.Feed
+	revs []drover.Revision
+	keys []ledger.Key
+}
+
+func (s *shelfless) hold(src *source, rows []string) {
+	for i, raw := range rows {
+		r := src.row([]byte(raw), tenantID)
+		rev := drover.Revision{Feed: s.feed, Seq: uint64(i + 1), AlertID: r.id, Changed: r.changed, Created: r.created, Raw: []byte(raw), Sum: sha256.Sum256([]byte(raw))}
+		s.revs = append(s.revs, rev)
+		s.keys = append(s.keys, ledger.Key{Changed: r.changed, Created: r.created, Alert: ledger.AlertHash(r.id), Sum: rev.Sum, Seq: rev.Seq})
+	}
+}
+func (s *shelfless) Identity() ledger.Identity {
+	return ledger.Identity{ID: "ledger", Incarnation: "1"}
+}
+func (s *shelfless) Feeds(context.Context) ([]ledger.FeedState, error) {
+	return []ledger.FeedState{{Feed: s.feed, Cursor: drover.Cursor{Source: s.feed.Source, Through: begin.Add(1000 * time.Hour)}, Whole: drover.NoInstant}}, nil
+}
+func (s *shelfless) ListTenants(context.Context) ([]drover.Tenant, error) {
+	return []drover.Tenant{{ID: tenantID, Name: "contoso", Customer: "contoso", State: drover.Active, Sources: []drover.SourceID{s.feed.Source}, Start: begin.Add(-time.Hour)}}, nil
+}
+func (s *shelfless) Keys(_ context.Context, _ drover.Feed, span drover.Span, _ bool) (out []ledger.Key, _ error) {
+	for _, k := range s.keys {
+		if span.Contains(k.Changed) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+func (s *shelfless) Body(_ context.Context, _ drover.Feed, seq uint64) (drover.Revision, error) {
+	for _, r := range s.revs {
+		if r.Seq == seq {
+			return r, nil
+		}
+	}
+	return drover.Revision{}, ledger.ErrNotFound
+}
+func (s *shelfless) Gaps(context.Context, ledger.GapFilter) ([]drover.Gap, error) { return nil, nil }
+func (s *shelfless) SetAside(context.Context, ledger.AsideFilter) ([]ledger.Aside, error) {
+	return nil, nil
+}
+
+type noTokens struct{}
+
+func (noTokens) Token(context.Context, drover.Tenant, drover.SourceID) (drover.Secret, error) {
+	return drover.NewSecret("t"), nil
+}
+func (noTokens) Invalidate(drover.Tenant, drover.SourceID, drover.Secret) {}
+
+type bytesAlone struct{}
+
+func (bytesAlone) Same(_ drover.SourceID, a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && fmt.Sprint(x) == fmt.Sprint(y)
+}
+
+func (a *api) audit(t *testing.T, s *shelfless) *Report {
+	t.Helper()
+	r, err := New(Options{Store: s, HTTP: func(drover.Tenant) (Doer, error) { return a, nil }, Tokens: noTokens{}, Compare: bytesAlone{},
+		Host: func(drover.Tenant, drover.SourceID) (string, error) { return "https://api.test", nil },
+		Now:  func() time.Time { return begin.Add(1000 * time.Hour).Time() }}).Run(t.Context(), Order{Tenants: []drover.TenantID{tenantID}, From: begin, To: begin.Add(900 * time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Each source is read whole whatever its answers are cut at, and what its
+// ledger lacks is found.
+func TestEverySourceOfItsKindIsReadWholeAndWhatIsMissingIsFound(t *testing.T) {
+	for _, src := range []*source{&graphAlerts, &graphIncidents, &mdeAlerts} {
+		for name, limit := range map[string]int{"whole": 5000, "cut at 100": 100, "cut at 7": 7} {
+			for _, links := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, %s, links %v", src.id, name, links), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						a := &api{src: src, limit: limit, links: links}
+						a.add(600, 73*time.Minute)
+						s := &shelfless{feed: drover.Feed{Tenant: tenantID, Source: src.id}}
+						s.hold(src, a.rows)
+						if r := a.audit(t, s); r.Verdict != Agree || r.Feeds[0].Counts.API != 600 || r.Feeds[0].Counts.Same != 600 {
+							t.Errorf("%s: %v %+v", r.Verdict, r.Feeds[0].CannotTell, r.Feeds[0].Counts)
+						}
+						s.keys = append(s.keys[:100:100], s.keys[103:]...)
+						r := a.audit(t, s)
+						if r.Verdict != Differ || r.Feeds[0].Counts.Unexplained != 3 || r.Feeds[0].Differences[0].AlertID != "a100" {
+							t.Errorf("%s: %+v", r.Verdict, r.Feeds[0].Differences)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Where the call for one row knows nothing of a row that the list shows, the
+// row is still there.
+func TestOneWordOfTheAPIDoesNotExplainARowAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lost := graphAlerts
+		lost.one = func(string) string { return "/nothing-has-this-id" }
+		sources[lost.id] = &lost
+		defer func() { sources[lost.id] = &graphAlerts }()
+		a := &api{src: &lost, limit: 100, links: true}
+		a.add(20, time.Hour)
+		s := &shelfless{feed: drover.Feed{Tenant: tenantID, Source: lost.id}}
+		s.hold(&lost, a.rows[:15])
+		if r := a.audit(t, s); r.Verdict != Differ || r.Feeds[0].Counts.Unexplained != 5 {
+			t.Errorf("%s: %+v", r.Verdict, r.Feeds[0].Differences)
+		}
+	})
+}
+
+func TestAnAPIIsAskedNoMoreOftenThanItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{src: &mdeAlerts, limit: 5000}
+		a.add(600, 73*time.Minute)
+		s := &shelfless{feed: drover.Feed{Tenant: tenantID, Source: drover.MDEAlerts}}
+		s.hold(&mdeAlerts, a.rows)
+		start := time.Now()
+		a.audit(t, s)
+		if most := time.Since(start)/time.Minute*30 + 30; len(a.asked) < 100 || len(a.asked) > int(most) {
+			t.Errorf("%d requests in %s", len(a.asked), time.Since(start))
+		}
+	})
+}
