@@ -12,8 +12,6 @@ import (
 	"drover/internal/entra"
 )
 
-// everySource are all that drover knows.
-var everySource = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections}
 
 // cover asks each feed of a tenant: what its token carries, whether the API
 // answers, and which products the answer says are not there.
@@ -60,7 +58,7 @@ func (a *app) carried(s *coverage.Source, t drover.Tenant, p entra.Permissions) 
 	if err != nil {
 		return
 	}
-	for _, other := range everySource {
+	for _, other := range allSources {
 		if open, known := p.Open(other); open && known && c.Resource(other) == c.Resource(s.ID) {
 			s.Opens = append(s.Opens, other)
 		}
