@@ -12,7 +12,6 @@ import (
 	"drover/internal/entra"
 )
 
-
 // cover asks each feed of a tenant: what its token carries, whether the API
 // answers, and which products the answer says are not there.
 func (a *app) cover(ctx context.Context, t drover.Tenant, fresh bool) (out []coverage.Source) {
