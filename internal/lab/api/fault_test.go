@@ -250,7 +250,7 @@ func TestEveryKindOfFaultBites(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %d %s", k.Name, i, name), func(t *testing.T) {
 					t.Parallel()
-					c := newCloud(t, api.Switches{MDELinks: true}, estate.Options{ID: contoso, Backlog: 600, BacklogSpan: 72 * time.Hour, Incidents: true, MDE: true})
+					c := newCloud(t, api.Switches{MDELinks: true}, estate.Options{ID: contoso, Backlog: 300, BacklogSpan: 72 * time.Hour, Incidents: true, MDE: true})
 					if k.Name != fault.Status {
 						c.now = c.now.Add(time.Hour)
 					}
