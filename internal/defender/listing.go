@@ -158,7 +158,7 @@ func (p *listingPass) nextWindow(ctx context.Context) error {
 	told, end := p.clock.date.Known(), p.end()
 	until := min(p.at.Add(p.width), end)
 	if until <= p.at {
-		until = p.at.Add(time.Second) // at the end already, or clocks differ: a moment beyond loses nothing
+		until = p.at.Add(min(p.width, time.Second)) // at the end already, or clocks differ: a moment beyond loses nothing
 		if !p.span.Open() {
 			until = min(until, p.span.To)
 		}

@@ -133,6 +133,28 @@ func TestAnInstantOfEndpointIsDividedOrLeftOut(t *testing.T) {
 	}
 }
 
+// While a moment at the end of what the server has is divided, more comes in: the
+// parts that were asked before say nothing of it.
+func TestWhatComesWhileAnInstantIsDividedIsNotPassedOver(t *testing.T) {
+	ties := entries("t", 100, t0, 0)
+	late := entry{id: "late", changed: t0.Add(2 * time.Millisecond), severity: "unknown"}
+	a := newAPI(slices.Clone(ties)...)
+	a.now, a.clamp = t0, 10
+	asked := false
+	a.before = func(a *api, n int) {
+		if asked {
+			a.set(late)
+			a.now = t0.Add(time.Second)
+		}
+		asked = asked || n > 1 && strings.Contains(a.requests[n-1], "High") // the last of the severities
+	}
+	got := read(t, of(drover.MDEAlerts, a, 10), drover.Span{From: t0, To: drover.NoInstant}, 2000, 0)
+	whole(t, a, got, ties)
+	if !asked || got.through > late.changed && !got.rows[alert{late.id, late.changed}] {
+		t.Errorf("divided %v; through %s, and what came at %s was not shown", asked, got.through, late.changed)
+	}
+}
+
 // alike are alerts that nothing tells apart but their IDs.
 func alike(n int) []entry {
 	out := entries("t", n, t0.Add(30*time.Second), 0)
