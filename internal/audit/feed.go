@@ -114,7 +114,7 @@ func (f *feed) run(ctx context.Context) error {
 
 // readAPI reads the window from the API.
 func (f *feed) readAPI(ctx context.Context) error {
-	f.list = &listing{client: &client{a: f.a, src: f.src, tenant: f.tenant}, span: drover.Span{From: f.order.From, To: f.order.To}, seen: make(map[drover.Hash]bool), ids: make(map[string]bool)}
+	f.list = &listing{client: &client{a: f.a, src: f.src, tenant: f.tenant}, span: drover.Span{From: f.order.From, To: f.order.To}, seen: make(map[string]bool)}
 	var failed error
 	f.list.meet = func(r *row) {
 		f.api = append(f.api, r)

@@ -16,8 +16,7 @@ type listing struct {
 	*client
 	span drover.Span
 	meet func(*row)
-	seen map[drover.Hash]bool // rows of this window, by their bytes
-	ids  map[string]bool
+	seen map[string]bool // rows of this window
 	// holes are stretches that could not be read whole, and why.
 	holes []hole
 	// modest asks for few rows and for no count, because more was refused.
@@ -53,9 +52,10 @@ func (l *listing) read(ctx context.Context) error {
 	return nil
 }
 
-// take hands rows of the window on and returns how many were new, how many have
-// a time inside the span that was asked for, and the oldest of these times.
-func (l *listing) take(rows []*row, span drover.Span) (fresh, inside int, oldest drover.Instant) {
+// take hands rows of the window on and returns how many were new and the oldest
+// of their times. inside gets those that have a time inside the span that was
+// asked for; it may be nil.
+func (l *listing) take(rows []*row, span drover.Span, inside map[string]bool) (fresh int, oldest drover.Instant) {
 	oldest = drover.NoInstant
 	for _, r := range rows {
 		at := l.src.when(r.changed, r.created)
@@ -65,33 +65,37 @@ func (l *listing) take(rows []*row, span drover.Span) (fresh, inside int, oldest
 		if at.Known() && !l.span.Contains(at) {
 			continue
 		}
-		if !at.Known() || span.Contains(at) {
-			inside++
+		if inside != nil && (!at.Known() || span.Contains(at)) {
+			inside[rowKey(r)] = true
 		}
 		// A row whose bytes change with each read is still one row.
-		if known := l.seen[r.sum] || r.id != "" && l.ids[rowKey(r)]; known {
+		if key := rowKey(r); l.seen[key] {
 			continue
-		}
-		l.seen[r.sum] = true
-		if r.id != "" {
-			l.ids[rowKey(r)] = true
+		} else {
+			l.seen[key] = true
 		}
 		fresh++
 		l.meet(r)
 	}
-	return fresh, inside, oldest
+	return fresh, oldest
 }
 
-func rowKey(r *row) string { return r.id + "\x00" + r.changed.String() }
+// rowKey tells rows apart whatever bytes they have.
+func rowKey(r *row) string {
+	if r.id == "" {
+		return string(r.sum[:])
+	}
+	return r.id + "\x00" + r.changed.String()
+}
 
 // linked reads a span along its links, the newest row first. Where the links
 // end, the question is asked again from the oldest row on, until nothing new
 // comes: an API may cut an answer and give no link. If it says how many rows
 // there are and fewer have come, the span is halved.
 func (l *listing) linked(ctx context.Context, span drover.Span) error {
-	count, met := -1, 0
+	count, met := -1, make(map[string]bool)
 	for to := span.To; ; {
-		fresh, inside, said, oldest, err := l.chain(ctx, drover.Span{From: span.From, To: to}, span)
+		fresh, said, oldest, err := l.chain(ctx, drover.Span{From: span.From, To: to}, span, met)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return err
@@ -99,9 +103,7 @@ func (l *listing) linked(ctx context.Context, span drover.Span) error {
 			return l.halve(ctx, span, err, l.linked)
 		}
 		if to == span.To {
-			count, met = said, inside
-		} else {
-			met += fresh
+			count = said
 		}
 		l.a.opt.Progress(fmt.Sprintf("%s %s: %d rows read, back to %s", l.tenant.Name, l.src.id, len(l.seen), oldest))
 		if fresh == 0 || !oldest.Known() || oldest >= to {
@@ -109,14 +111,14 @@ func (l *listing) linked(ctx context.Context, span drover.Span) error {
 		}
 		to = oldest + 1
 	}
-	if count > met {
-		return l.halve(ctx, span, fmt.Errorf("the API says that there are %d rows and shows %d", count, met), l.linked)
+	if count > len(met) {
+		return l.halve(ctx, span, fmt.Errorf("the API says that there are %d rows and shows %d", count, len(met)), l.linked)
 	}
 	return nil
 }
 
 // chain asks once and follows the links.
-func (l *listing) chain(ctx context.Context, ask, span drover.Span) (fresh, inside, count int, oldest drover.Instant, err error) {
+func (l *listing) chain(ctx context.Context, ask, span drover.Span, inside map[string]bool) (fresh, count int, oldest drover.Instant, err error) {
 	count, oldest = -1, drover.NoInstant
 	links := make(map[string]bool)
 	link, vain := "", 0
@@ -129,15 +131,15 @@ func (l *listing) chain(ctx context.Context, ask, span drover.Span) (fresh, insi
 		}
 		switch {
 		case err != nil && link != "" && ctx.Err() == nil && (drover.KindOf(err) == drover.Denied || errors.Is(err, httpx.ErrOrigin)):
-			return fresh, inside, count, oldest, nil // the link is refused, or is not followed: ask from the oldest row on
+			return fresh, count, oldest, nil // the link is refused, or is not followed: ask from the oldest row on
 		case err != nil:
-			return fresh, inside, count, oldest, err
+			return fresh, count, oldest, err
 		}
 		if n == 0 {
 			count = p.count
 		}
-		f, in, o := l.take(p.rows, span)
-		fresh, inside = fresh+f, inside+in
+		f, o := l.take(p.rows, span, inside)
+		fresh += f
 		if o.Known() && (!oldest.Known() || o < oldest) {
 			oldest = o
 		}
@@ -145,7 +147,7 @@ func (l *listing) chain(ctx context.Context, ask, span drover.Span) (fresh, insi
 			vain = 0
 		}
 		if p.next == "" || links[p.next] || vain >= vainPages {
-			return fresh, inside, count, oldest, nil
+			return fresh, count, oldest, nil
 		}
 		links[p.next] = true
 		link = p.next
@@ -181,7 +183,7 @@ func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error
 	if rows == nil {
 		p, err := l.get(ctx, l.src.ask(w, l.src.top, false), "")
 		if err == nil && p.next != "" {
-			_, _, _, _, err = l.chain(ctx, w, w)
+			_, _, _, err = l.chain(ctx, w, w, nil)
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -190,7 +192,7 @@ func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error
 			return l.halve(ctx, w, err, func(ctx context.Context, half drover.Span) error { return l.window(ctx, half, nil) })
 		}
 		rows = p.rows
-		l.take(rows, w)
+		l.take(rows, w, nil)
 	}
 	l.a.opt.Progress(fmt.Sprintf("%s %s: %d rows read, back to %s", l.tenant.Name, l.src.id, len(l.seen), w.From))
 	middle := w.From.Add(w.To.Sub(w.From) / 2)
@@ -204,7 +206,7 @@ func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error
 		if err != nil {
 			return l.halve(ctx, w, err, func(ctx context.Context, half drover.Span) error { return l.window(ctx, half, nil) })
 		}
-		f, _, _ := l.take(p.rows, half)
+		f, _ := l.take(p.rows, half, nil)
 		fresh += f
 		if halves[i] = p.rows; halves[i] == nil {
 			halves[i] = []*row{}

@@ -279,6 +279,9 @@ func TestWhatIsAccountedForIsExplainedAndDoesNotDiffer(t *testing.T) {
 					}
 					explained += n
 				}
+				if n := count(r, "", "", ""); c.verdict == audit.CannotTell && c.want == nil && n > 0 {
+					t.Errorf("%d differences in what could not be read\n%s", n, summary(r))
+				}
 				if c.verdict == audit.CannotTell && len(r.Feeds[0].CannotTell) == 0 {
 					t.Error("it does not say why it cannot tell")
 				}
