@@ -145,6 +145,7 @@ clouds:
   lab:
     authority: https://%[1]s
     graph: https://%[1]s
+    mde: https://%[1]s/mde
     siem: {eu: "https://%[1]s"}
     ca_file: %[2]s/ca.pem
     allow_private: true
