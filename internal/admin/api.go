@@ -25,6 +25,7 @@ type API interface {
 	// Prune throws away a slice of what may go; it is called again while there
 	// is More. Confirmed goes on where it would stop and ask.
 	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
+	Alerts
 }
 
 // NewTenant is what an operator says of a new tenant.

@@ -26,6 +26,8 @@ type Local struct {
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
+	// Routed reports whether a tenant's revisions go to a sink now. It may be nil.
+	Routed func(t drover.Tenant, s drover.SinkID) bool
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant

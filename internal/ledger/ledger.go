@@ -65,6 +65,7 @@ type Store interface {
 	Tenants
 	Reading
 	Delivering
+	Looking
 	Bookkeeping
 
 	// Identity returns the ledger's identity.
@@ -285,6 +286,7 @@ type SinkPlace struct {
 type Place struct {
 	Sink   drover.SinkID
 	Feed   drover.Feed
+	Start  uint64   // where the sink began in it: what comes up to it was never owed
 	Seq    uint64   // everything up to it is done
 	Beyond []uint64 // done beyond Seq, ascending
 	Head   uint64
@@ -371,6 +373,9 @@ type AsideFilter struct {
 	Sink       drover.SinkID
 	Reason     string
 	Unresolved bool
+	// Source and Seq, with Tenant, name one revision.
+	Source drover.SourceID
+	Seq    uint64
 }
 
 // Entry is a line of the logbook.

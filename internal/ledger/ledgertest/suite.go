@@ -194,6 +194,9 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"a sink that holds back too many bytes loses the oldest":                holdSize,
 		"a prune in slices ends where one at once does":                         pruneSlices,
 		"takes and settles and commits at once keep every sum (S19)":            storm,
+		"the index is walked in pages, the newest change first":                 statesInOrder,
+		"a feed's head at any moment is told by when rows were stored":          headAt,
+		"what was set aside of one revision, and where a sink began":            asideOfOne,
 	} {
 		t.Run(name, func(t *testing.T) { test(newRig(t, open, ran)) })
 	}

@@ -82,7 +82,7 @@ func (s *Store) passOver(tx *tx, id drover.SinkID, x *feed, seq uint64, span dro
 	return openGap(tx, x, drover.Gap{Sink: id, Span: span, First: first, Last: seq, Cause: why}, s.now()), tx.err
 }
 
-const selectPlaces = `SELECT f.tenant, f.source, f.head, p.seq, p.beyond FROM feeds f LEFT JOIN places p ON p.fid = f.fid AND p.sink = ?`
+const selectPlaces = `SELECT f.tenant, f.source, f.head, p.start, p.seq, p.beyond FROM feeds f LEFT JOIN places p ON p.fid = f.fid AND p.sink = ?`
 
 // Places returns the place of a sink in every feed.
 func (s *Store) Places(ctx context.Context, id drover.SinkID) (out []ledger.Place, err error) {
@@ -111,15 +111,16 @@ func (s *Store) Place(ctx context.Context, id drover.SinkID, f drover.Feed) (p l
 func readPlaces(tx *tx, id drover.SinkID, query string, args ...any) (out []ledger.Place, err error) {
 	var (
 		p      ledger.Place
+		start  *uint64
 		seq    *uint64
 		beyond []byte
 	)
-	for rows := tx.query(query, args...); rows.next(&p.Feed.Tenant, &p.Feed.Source, &p.Head, &seq, &beyond); seq, beyond = nil, nil {
+	for rows := tx.query(query, args...); rows.next(&p.Feed.Tenant, &p.Feed.Source, &p.Head, &start, &seq, &beyond); start, seq, beyond = nil, nil, nil {
 		if seq == nil {
 			err = fmt.Errorf("sink %s has no place in feed %s", id, p.Feed)
 			continue
 		}
-		p.Sink, p.Seq, p.Beyond = id, *seq, unpack(beyond).list()
+		p.Sink, p.Start, p.Seq, p.Beyond = id, *start, *seq, unpack(beyond).list()
 		out = append(out, p)
 	}
 	if tx.err == nil && err != nil && !tx.row(`SELECT 1 FROM sinks WHERE id = ?`, string(id)).scan(new(int)) && tx.err == nil {
