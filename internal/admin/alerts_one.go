@@ -216,7 +216,7 @@ func fieldsOf(raw []byte) (out []AlertField) {
 // a sink has behind it were passed over because no route led there is only
 // counted, not kept: such a one reads as taken, unless no route leads there now.
 func (l *Local) whereabouts(ctx context.Context, f drover.Feed, seq uint64) (out []AlertAt, err error) {
-	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Tenant: f.Tenant, Source: f.Source, Seq: seq})
+	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Tenant: f.Tenant, Source: f.Source, First: seq, Last: seq})
 	if err != nil {
 		return nil, err
 	}

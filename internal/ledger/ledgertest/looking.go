@@ -124,7 +124,7 @@ func asideOfOne(r *rig) {
 		r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "s", Lane: "l", Done: []drover.Range{{Feed: x, First: 1, Last: 5}}, Taken: 3,
 			Aside: []ledger.Aside{{Feed: x, Reason: "refused", Seq: 2}, {Feed: x, Reason: "refused", Seq: 4}}}))
 	}
-	list, err := r.SetAside(r.ctx(), ledger.AsideFilter{Tenant: f.Tenant, Source: f.Source, Seq: 4})
+	list, err := r.SetAside(r.ctx(), ledger.AsideFilter{Tenant: f.Tenant, Source: f.Source, First: 4, Last: 4})
 	r.must(err)
 	if len(list) != 1 || list[0].Feed != f || list[0].Seq != 4 {
 		r.Errorf("set aside of one revision: %+v", list)
