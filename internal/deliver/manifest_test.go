@@ -54,6 +54,19 @@ func (a askingReader) Taken(ctx context.Context, b drover.Batch) (drover.Taken, 
 	return asking{a.siem}.Taken(ctx, b)
 }
 
+// deaf answers no question before it is alive.
+type deaf struct {
+	askingReader
+	alive *bool
+}
+
+func (d deaf) Taken(ctx context.Context, b drover.Batch) (drover.Taken, error) {
+	if !*d.alive {
+		return drover.Taken{}, passing()
+	}
+	return d.askingReader.Taken(ctx, b)
+}
+
 type line struct {
 	Drover struct {
 		told
@@ -207,27 +220,29 @@ func TestAManifestLeavesOutWhatTheSinkWasNotGiven(t *testing.T) {
 
 func TestAManifestSurvivesFailuresAndRestartsToTheLastByte(t *testing.T) {
 	for _, keyed := range []bool{false, true} {
-		for name, cut := range map[string]int{"nothing of it arrived": 0, "all of it arrived": 100} {
+		for name, cut := range map[string]int{"nothing of it arrived": 0, "the sink said that it has the first": -1, "all of it arrived": 100} {
 			t.Run(fmt.Sprintf("keyed %t, %s", keyed, name), func(t *testing.T) {
 				story(t, 2, func(w *world) {
 					r := newReader()
-					tries := 0
+					alive, taken := false, false // from the restart on, and the first of them
 					r.fail = func(b drover.Batch) (drover.Taken, error) {
 						n := len(b.Records)
-						if bytes.Contains(b.Records[0].Body, []byte(`"kind":"manifest"`)) {
-							if tries++; tries <= 2 { // the answer is lost, then the process ends
-								for i := range min(cut, n) {
-									r.take(&b.Records[i])
-									r.lines = append(r.lines, bytes.Clone(b.Records[i].Body))
-								}
-								return drover.Taken{}, passing()
-							}
+						if alive || !bytes.Contains(b.Records[0].Body, []byte(`"kind":"manifest"`)) {
+							return drover.Taken{N: n}, nil
 						}
-						return drover.Taken{N: n}, nil
+						if cut < 0 && !taken && n == 2 {
+							taken = true
+							return drover.Taken{N: 1}, passing()
+						}
+						for i := range min(max(cut, 0), n) { // the answer is lost
+							r.take(&b.Records[i])
+							r.lines = append(r.lines, bytes.Clone(b.Records[i].Body))
+						}
+						return drover.Taken{}, passing()
 					}
 					var sink drover.Sink = r
 					if keyed {
-						sink = askingReader{r}
+						sink = deaf{askingReader{r}, &alive}
 					}
 					d := deliver.Destination{ID: "s", Sink: sink, Manifests: true}
 					w.begin(d)
@@ -235,8 +250,15 @@ func TestAManifestSurvivesFailuresAndRestartsToTheLastByte(t *testing.T) {
 					w.commit(1, 3)
 					w.pass(62 * time.Minute)
 					w.stop() // while the manifests are under way
-					tries = 1
-					w.commit(0, 4) // of another hour: it cannot get into what was fixed
+					alive = true
+					told := len(r.lines)
+					w.commit(0, 4) // of another hour
+					// What would be told now is not what was fixed: a gap is open.
+					_, err := w.store.Commit(context.Background(), ledger.Commit{Feed: feed(0), Epoch: w.epochs[feed(0)], Whole: drover.NoInstant,
+						Open: []drover.Gap{{Span: drover.Span{From: 1, To: 2}, Cause: "test"}}})
+					if err != nil {
+						w.Fatal(err)
+					}
 					w.begin(d)
 					w.pass(90 * time.Minute)
 					for n, want := range []int{16, 3} {
@@ -252,8 +274,13 @@ func TestAManifestSurvivesFailuresAndRestartsToTheLastByte(t *testing.T) {
 					if keyed && len(ids) != len(list) {
 						t.Errorf("a keyed sink has %d manifests twice", len(list)-len(ids))
 					}
-					if len(ids) != 3 {
-						t.Errorf("%d manifests, want 3", len(ids))
+					if len(ids) != 3 || cut < 0 && len(list) != 3 {
+						t.Errorf("%d manifests, %d of them once, want 3", len(list), len(ids))
+					}
+					for _, m := range list {
+						if late := m.Hour[11:13] == "01"; m.Gaps != 0 && !late || m.Gaps != 1 && late {
+							t.Errorf("%d records before the restart; a manifest was made anew: %+v", told, m)
+						}
 					}
 					if open, err := w.store.Attempts(context.Background(), "s"); err != nil || len(open) != 0 {
 						t.Errorf("attempts stay open: %+v, %v", open, err)
