@@ -161,7 +161,11 @@ func (s *dest) closed(ctx context.Context, f drover.Feed, t drover.Tenant, most 
 	w.skip()
 	for from := uint64(0); from != w.next && w.next <= p.Head && !w.whole; {
 		from = w.next
-		err := s.d.opt.Store.Walk(ctx, f, w.next-1, maxGiven, s.MaxBytes, func(r *drover.Revision) { w.see(r, p.Seq) })
+		rows := 1 // behind the place, to see its hour
+		if w.next <= p.Seq {
+			rows += int(min(p.Seq-w.next+1, maxGiven))
+		}
+		err := s.d.opt.Store.Walk(ctx, f, w.next-1, rows, s.MaxBytes, func(r *drover.Revision) { w.see(r, p.Seq) })
 		if errors.Is(err, ledger.ErrNotFound) {
 			return nil, next, nil // the tenant was removed meanwhile
 		}

@@ -336,37 +336,64 @@ func TestAManifestThatCannotBeMadeHoldsUpNoAlert(t *testing.T) {
 }
 
 func TestManifestsAndAlertsTakeTurns(t *testing.T) {
-	story(t, 1, func(w *world) {
-		r := newReader()
-		down := true
-		r.fail = func(b drover.Batch) (drover.Taken, error) {
-			if down {
-				return drover.Taken{}, passing()
+	for _, keyed := range []bool{false, true} {
+		const tenants, hours = 40, 10
+		story(t, tenants, func(w *world) {
+			r := newReader()
+			var batches strings.Builder // m or a, in the order in which they were sent
+			down := true
+			r.fail = func(b drover.Batch) (drover.Taken, error) {
+				if down {
+					return drover.Taken{}, passing()
+				}
+				kind := "a"
+				if bytes.Contains(b.Records[0].Body, []byte(`"kind":"manifest"`)) {
+					kind = "m"
+				}
+				batches.WriteString(kind)
+				time.Sleep(time.Second)
+				return drover.Taken{N: len(b.Records)}, nil
 			}
-			time.Sleep(time.Second)
-			return drover.Taken{N: len(b.Records)}, nil
-		}
-		w.begin(deliver.Destination{ID: "s", Sink: askingReader{r}, Manifests: true})
-		for range 60 {
-			w.commit(0, 20)
-			w.pass(time.Hour)
-		}
-		down = false
-		w.pass(3 * time.Hour)
-		alerts, _ := r.read(t)
-		for i := range alerts {
-			if alerts[i].Drover.Seq != uint64(i+1) {
-				t.Fatalf("alert %d stands in the place of %d", alerts[i].Drover.Seq, i+1)
+			var sink drover.Sink = r
+			if keyed {
+				sink = askingReader{r}
 			}
-		}
-		rows, list := r.verify(t, id(0))
-		if rows != 1200 || len(list) != 60 || len(alerts) != 1200 {
-			t.Errorf("%d rows by %d manifests", rows, len(list))
-		}
-		if r.repeats() != 0 {
-			t.Errorf("%d repeats", r.repeats())
-		}
-	})
+			w.begin(deliver.Destination{ID: "s", Sink: sink, Manifests: true})
+			for range hours {
+				for n := range tenants {
+					w.commit(n, 3)
+				}
+				w.pass(time.Hour)
+			}
+			down = false
+			w.pass(6 * time.Hour)
+			alerts, _ := r.read(t)
+			last := make(map[string]uint64)
+			for i := range alerts {
+				d := &alerts[i].Drover
+				if d.Seq != last[d.Tenant]+1 {
+					t.Fatalf("alert %d comes behind %d", d.Seq, last[d.Tenant])
+				}
+				last[d.Tenant] = d.Seq
+			}
+			told := 0
+			for n := range tenants {
+				rows, list := r.verify(t, id(n))
+				if rows != 3*hours || len(list) != hours {
+					t.Errorf("tenant %d: %d rows by %d manifests", n, rows, len(list))
+				}
+				told += len(list)
+			}
+			if len(alerts) != tenants*hours*3 || r.repeats() != 0 {
+				t.Errorf("%d alerts, %d repeats", len(alerts), r.repeats())
+			}
+			order := batches.String()
+			while := order[:strings.LastIndex(order, "a")+1] // there were alerts to send
+			if strings.Contains(while, "mm") || strings.Count(while, "m") < 5 {
+				t.Errorf("keyed %t: %d manifests went in the order %s", keyed, told, order)
+			}
+		})
+	}
 }
 
 func TestWhatWasGivenBeforeIsNotVouchedFor(t *testing.T) {
