@@ -206,6 +206,9 @@ func TestTheSearchNamesWhatHappenedBehindDroversBackAndNothingElse(t *testing.T)
 	named, planted, hours := 0, 0, 0
 	for place, lines := range map[string][][]byte{"file": p.archive, "splunk": p.soc} {
 		clean := parse(t, lines)
+		if found, manifests, alerts, err := Verify(lines, place == "splunk"); err != nil || len(found) > 0 || manifests != 10 || alerts != 390 {
+			t.Errorf("%s: %d manifests of %d alerts, %q, %v", place, manifests, alerts, found, err)
+		}
 		told := make(map[string]int)
 		alerts := make(map[string]int)
 		for i := range clean {

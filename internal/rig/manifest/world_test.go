@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -200,7 +198,11 @@ func play(t *testing.T) played {
 		w.end()
 		w.must(receiver.Settle())
 	})
-	return played{dir, readFiles(t, filepath.Join(dir, "out")), readReceiver(t, log.Bytes())}
+	soc, err := Received(log.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return played{dir, readFiles(t, filepath.Join(dir, "out")), soc}
 }
 
 func readFiles(t *testing.T, root string) (lines [][]byte) {
@@ -215,34 +217,6 @@ func readFiles(t *testing.T, root string) (lines [][]byte) {
 			t.Fatal(err)
 		}
 		lines = append(lines, bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))...)
-	}
-	return lines
-}
-
-// readReceiver takes out of the receiver's log what it has indexed.
-func readReceiver(t *testing.T, log []byte) (lines [][]byte) {
-	t.Helper()
-	for l := range bytes.Lines(log) {
-		var e struct {
-			T      string
-			Kept   bool
-			Event  json.RawMessage
-			Packed string `json:"event_base64"`
-		}
-		if err := json.Unmarshal(l, &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.T != "event" || !e.Kept {
-			continue
-		}
-		if e.Packed != "" {
-			b, err := base64.StdEncoding.DecodeString(e.Packed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e.Event = b
-		}
-		lines = append(lines, e.Event)
 	}
 	return lines
 }
