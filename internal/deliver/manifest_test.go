@@ -175,7 +175,7 @@ func TestAnHourOfManyRowsHasSeveralManifests(t *testing.T) {
 		r := newReader()
 		w.commit(0, 4500)
 		w.begin(deliver.Destination{ID: "s", Sink: r, Manifests: true, MaxRecords: 500})
-		w.pass(2 * time.Hour)
+		w.pass(65 * time.Minute)
 		if rows, list := r.verify(t, id(0)); rows != 4500 || len(list) != 3 || list[0].Count != 2000 || list[0].Hour != list[2].Hour {
 			t.Errorf("%d rows by %+v", rows, list)
 		}
@@ -204,14 +204,14 @@ func TestAManifestLeavesOutWhatTheSinkWasNotGiven(t *testing.T) {
 		w.pass(time.Minute)
 		routed = true
 		w.commit(0, 5)
-		w.pass(2 * time.Hour)
+		w.pass(65 * time.Minute)
 		rows, list := r.verify(t, id(0))
 		if rows != 13 || len(list) != 1 || list[0].NotGiven != 7 || list[0].SetAside != 2 {
 			t.Errorf("%d rows by %+v", rows, list)
 		}
 		routed = false
 		w.commit(0, 5)
-		w.pass(3 * time.Hour)
+		w.pass(65 * time.Minute)
 		if _, list := r.verify(t, id(0)); len(list) != 1 {
 			t.Errorf("for an hour of which nothing was given: %+v", list)
 		}
@@ -260,7 +260,7 @@ func TestAManifestSurvivesFailuresAndRestartsToTheLastByte(t *testing.T) {
 						w.Fatal(err)
 					}
 					w.begin(d)
-					w.pass(90 * time.Minute)
+					w.pass(65 * time.Minute)
 					for n, want := range []int{16, 3} {
 						if rows, list := r.verify(t, id(n)); rows != want || len(list) != (want+8)/12 && n == 0 {
 							t.Errorf("tenant %d: %d rows by %+v", n, rows, list)
@@ -337,7 +337,7 @@ func TestAManifestThatCannotBeMadeHoldsUpNoAlert(t *testing.T) {
 
 func TestManifestsAndAlertsTakeTurns(t *testing.T) {
 	for _, keyed := range []bool{false, true} {
-		const tenants, hours = 40, 10
+		const tenants, hours = 30, 4
 		story(t, tenants, func(w *world) {
 			r := newReader()
 			var batches strings.Builder // m or a, in the order in which they were sent
@@ -366,7 +366,7 @@ func TestManifestsAndAlertsTakeTurns(t *testing.T) {
 				w.pass(time.Hour)
 			}
 			down = false
-			w.pass(6 * time.Hour)
+			w.pass(65 * time.Minute)
 			alerts, _ := r.read(t)
 			last := make(map[string]uint64)
 			for i := range alerts {
@@ -405,7 +405,7 @@ func TestWhatWasGivenBeforeIsNotVouchedFor(t *testing.T) {
 		w.stop()
 		w.begin(deliver.Destination{ID: "s", Sink: r, Manifests: true})
 		w.commit(0, 6)
-		w.pass(2 * time.Hour)
+		w.pass(65 * time.Minute)
 		if rows, list := r.verify(t, id(0)); rows != 6 || len(list) != 1 || list[0].After != 11 || list[0].First != 12 {
 			t.Errorf("%d rows by %+v", rows, list)
 		}
@@ -426,7 +426,7 @@ func TestWhatASinkHoldsFromAnEarlierLifeIsLeftOut(t *testing.T) {
 		}
 		w.begin(deliver.Destination{ID: "s", Sink: askingReader{r}, Manifests: true})
 		w.commit(0, 9)
-		w.pass(2 * time.Hour)
+		w.pass(65 * time.Minute)
 		r.mu.Lock() // it has the others only
 		r.lines = slices.DeleteFunc(r.lines, func(l []byte) bool {
 			return bytes.Contains(l, []byte(`"alert"`)) && slices.ContainsFunc([]int{3, 4, 5, 6}, func(n int) bool { return bytes.Contains(l, fmt.Appendf(nil, `"seq":%d,`, n)) })
