@@ -39,6 +39,8 @@ func newReader() *reader { return &reader{siem: newSIEM()} }
 
 func (r *reader) Deliver(ctx context.Context, b drover.Batch) (drover.Taken, error) {
 	taken, err := r.siem.Deliver(ctx, b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range b.Records {
 		if i < taken.N && !slices.ContainsFunc(taken.Refused, func(x drover.Refusal) bool { return x.Index == i }) {
 			r.lines = append(r.lines, bytes.Clone(b.Records[i].Body))
@@ -365,7 +367,9 @@ func TestManifestsAndAlertsTakeTurns(t *testing.T) {
 				}
 				w.pass(time.Hour)
 			}
+			r.mu.Lock()
 			down = false
+			r.mu.Unlock()
 			w.pass(65 * time.Minute)
 			alerts, _ := r.read(t)
 			last := make(map[string]uint64)
