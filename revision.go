@@ -81,6 +81,7 @@ type Revision struct {
 	Changes  []string // paths of members that differ from Previous, if known
 	Sum      Hash
 	Raw      []byte
+	Stored   Instant // when the ledger took it, by the local clock; 0 before it has
 }
 
 // MaxOrdinal is the highest ordinal: at most three states are taken for one

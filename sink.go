@@ -54,6 +54,10 @@ type Taken struct {
 	// Refused lists records, among those done, that the receiver will never
 	// take, by index, ascending; they are set aside.
 	Refused []Refusal
+	// Older lists records, among those done, that the destination holds from an
+	// earlier life of the ledger and otherwise than they are in the batch (with
+	// another number and incarnation), by index, ascending.
+	Older []int
 	// Mark is opaque to everybody but the sink; it is stored in the same
 	// transaction as the place and handed back with the next batch of the
 	// lane. Nil leaves the stored one.
@@ -124,6 +128,13 @@ func (t Taken) Validate(records int) error {
 			return fmt.Errorf("record %d listed as refused and not as done", r.Index)
 		}
 		last = r.Index
+	}
+	last = -1
+	for _, i := range t.Older {
+		if _, also := slices.BinarySearch(t.Also, i); i <= last || i >= records || i >= t.N && !also {
+			return fmt.Errorf("record %d listed as there from before and not as done", i)
+		}
+		last = i
 	}
 	return nil
 }

@@ -252,7 +252,7 @@ func (a *app) destinations() (out []deliver.Destination, err error) {
 		if err != nil {
 			return out, denied("open sink "+string(id), "", err)
 		}
-		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all", Revisions: revision.Choice(c.Revisions)})
+		out = append(out, deliver.Destination{ID: id, Sink: s, Format: enc, MaxRecords: c.Batch.MaxRecords, MaxBytes: int(c.Batch.MaxBytes), MaxAge: c.Batch.MaxAge, Lanes: c.Lanes, FromAll: c.From == "all", Revisions: revision.Choice(c.Revisions), Manifests: c.Manifests})
 	}
 	return out, nil
 }

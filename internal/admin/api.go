@@ -31,6 +31,7 @@ type API interface {
 	// Prune throws away a slice of what may go; it is called again while there
 	// is More. Confirmed goes on where it would stop and ask.
 	Prune(ctx context.Context, confirmed bool) (PruneStatus, error)
+	Alerts
 	// Volume counts what each choice of revisions would have sent.
 	Volume(ctx context.Context, q VolumeQuery) ([]VolumeStatus, error)
 	// Audit compares a window with what the APIs show. It takes as long as it

@@ -41,6 +41,11 @@ var calls = map[string]call{
 	"prune":          with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
 	"audit":          with(func(ctx context.Context, a API, o AuditOrder) (any, error) { return a.Audit(ctx, o) }),
 	"audit_progress": with(func(ctx context.Context, a API, id string) (any, error) { return a.AuditProgress(ctx, id) }),
+	"alert":          with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.Alert(ctx, r) }),
+	"alert_body":     with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.AlertBody(ctx, r) }),
+	"alert_diff": with(func(ctx context.Context, a API, d diffOrder) (any, error) {
+		return a.AlertDiff(ctx, d.AlertRef, d.From, d.To)
+	}),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),
@@ -103,6 +108,7 @@ func Serve(ctx context.Context, l net.Listener, api API) error {
 	for name, f := range calls {
 		mux.HandleFunc("POST /v1/"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, api, f) })
 	}
+	mux.HandleFunc("POST /v1/alerts", func(w http.ResponseWriter, r *http.Request) { list(w, r, api) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stopped := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stopped()
@@ -120,19 +126,28 @@ func answer(w http.ResponseWriter, r *http.Request, api API, f call) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		e := wireError{Kind: drover.KindOf(err), Hint: Hint(err), Text: err.Error()}
-		var de *drover.Error
-		if errors.As(err, &de) {
-			e.Op, e.Tenant, e.Code = de.Op, de.Tenant, de.Code
-			if de.Err != nil {
-				e.Text = de.Err.Error()
-			}
-		}
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		_ = json.NewEncoder(w).Encode(e)
+		_ = json.NewEncoder(w).Encode(onWire(err))
 		return
 	}
 	_ = json.NewEncoder(w).Encode(v)
+}
+
+// onWire is an error for the socket, err what it says at the other end.
+func onWire(err error) *wireError {
+	e := &wireError{Kind: drover.KindOf(err), Hint: Hint(err), Text: err.Error()}
+	var de *drover.Error
+	if errors.As(err, &de) {
+		e.Op, e.Tenant, e.Code = de.Op, de.Tenant, de.Code
+		if de.Err != nil {
+			e.Text = de.Err.Error()
+		}
+	}
+	return e
+}
+
+func (e *wireError) err() error {
+	return &drover.Error{Op: e.Op, Tenant: e.Tenant, Kind: e.Kind, Code: e.Code, Hint: e.Hint, Err: errors.New(e.Text)}
 }
 
 // Answers reports whether a process answers for the ledger in dir.
@@ -179,7 +194,7 @@ func ask[T any](ctx context.Context, c *Client, name string, arg any) (out T, er
 		if err := dec.Decode(&e); err != nil {
 			return out, fmt.Errorf("ask the running process: status %d", res.StatusCode)
 		}
-		return out, &drover.Error{Op: e.Op, Tenant: e.Tenant, Kind: e.Kind, Code: e.Code, Hint: e.Hint, Err: errors.New(e.Text)}
+		return out, e.err()
 	}
 	if err := dec.Decode(&out); err != nil {
 		return out, fmt.Errorf("read the answer of the running process: %w", err)

@@ -19,6 +19,7 @@ var faultCases = map[string]struct{ text, want string }{
 	"a misspelt key":                   {"collect:\n  intervall: 1m", `2: unknown key "intervall"; did you mean "interval"?`},
 	"a misspelt section":               {"colect: {}", `1: unknown key "colect"; did you mean "collect"?`},
 	"swapped letters":                  {"leger: {}\nlitsen: {}", "1: unknown key \"leger\"; did you mean \"ledger\"?\n2: unknown key \"litsen\"; did you mean \"listen\"?"},
+	"manifests without event IDs":      {"sinks: {a: {type: stdout, format: raw, manifests: true}}", `1: manifests need format: json; a raw record does not say which alert it is`},
 	"camel case":                       {"sinks: {a: {type: stdout, batch: {maxRecords: 5}}}", `1: unknown key "maxRecords"; did you mean "max_records"?`},
 	"dashes":                           {"ledger: {hold-share: 5%}", `1: unknown key "hold-share"; did you mean "hold_share"?`},
 	"the beginning of a key":           {"collect: {conc: 5}", `1: unknown key "conc"; did you mean "concurrency"?`},

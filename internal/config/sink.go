@@ -30,10 +30,19 @@ type Sink struct {
 	Lanes int `yaml:"lanes" default:"4" min:"1" max:"64"`
 	// What is sent at once.
 	Batch Batch `yaml:"batch"`
+	// Every hour, and for each tenant's feed that had something, one record of kind manifest says what the sink was given of it, so that a search there can name what is missing, repeated or altered. Readers that take every record for an alert must leave it out.
+	Manifests bool `yaml:"manifests" default:"false"`
 	// Keys of a sink of type file.
 	File *FileSink `variant:"file"`
 	// Keys of a sink of type splunk_hec.
 	SplunkHEC *SplunkHEC `variant:"splunk_hec"`
+}
+
+// Validate refuses manifests where no record says which alert it is.
+func (s *Sink) Validate(report Report) {
+	if s.Manifests && s.Format == "raw" {
+		report("manifests", "manifests need format: json; a raw record does not say which alert it is")
+	}
 }
 
 // Batch says what is sent at once.

@@ -17,6 +17,7 @@ import (
 type batch struct {
 	items      []item
 	passed     []item // done without being sent: not routed, passed over, or not encodable
+	manifests  bool   // it holds manifests, and nothing else
 	generation uint64
 	claimed    bool          // the ledger holds it as an attempt
 	unclear    bool          // some of it may have arrived; a sink that can be asked is asked
@@ -32,6 +33,7 @@ var buffers = freelist.List{Most: 4, Largest: 5 << 20}
 // held is what names a batch between two tries.
 type held struct {
 	ranges     []drover.Range
+	manifests  []ledger.Manifest
 	generation uint64
 	claimed    bool
 	unclear    bool
@@ -54,6 +56,8 @@ type item struct {
 	why    string // for passed ones: unrouted, passed_over, unencodable
 	detail string
 	rec    drover.Record
+	// manifest is set if it is one.
+	manifest *ledger.Manifest
 }
 
 // Why a revision is done without being sent.
@@ -78,7 +82,17 @@ func (b *batch) drover(l *lane) drover.Batch {
 
 // attempt names the batch for the ledger.
 func (b *batch) attempt(l *lane) *ledger.Attempt {
-	return &ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.sent(), Generation: b.generation, At: drover.InstantOf(time.Now())}
+	return &ledger.Attempt{Sink: l.s.ID, Lane: l.name, Ranges: b.sent(), Generation: b.generation, At: drover.InstantOf(time.Now()), Manifests: b.told()}
+}
+
+// told lists the manifests of the batch.
+func (b *batch) told() (list []ledger.Manifest) {
+	for i := range b.items {
+		if m := b.items[i].manifest; m != nil {
+			list = append(list, *m)
+		}
+	}
+	return list
 }
 
 // sent lists the sequence numbers that are sent. They name the batch: which
@@ -96,6 +110,9 @@ func ranges(items []item) []drover.Range {
 	seqs := make(map[drover.Feed][]uint64)
 	for i := range items {
 		f := items[i].feed
+		if items[i].manifest != nil {
+			continue // it is about numbers that are done
+		}
 		if _, ok := seqs[f]; !ok {
 			feeds = append(feeds, f)
 		}
@@ -136,8 +153,20 @@ func (b *batch) split(l *lane, taken drover.Taken) (rest []item, order ledger.Se
 			rest = append(rest, it)
 			continue
 		}
+		if it.manifest != nil && slices.ContainsFunc(rest, func(x item) bool { return x.feed == it.feed }) {
+			also = also[1:]
+			rest = append(rest, it) // behind one of its feed that is not taken: what is vouched for has no hole
+			continue
+		}
 		if beyond {
 			also = also[1:]
+		}
+		if it.manifest != nil {
+			if why, no := refused[i]; no {
+				l.s.d.log.Error("the sink refuses a manifest; it goes without", "sink", l.s.ID, "feed", it.feed, "why", why)
+			}
+			order.Manifests = append(order.Manifests, *it.manifest)
+			continue
 		}
 		if why, no := refused[i]; no {
 			order.Aside = append(order.Aside, it.aside(l.s.ID, "refused", why))
@@ -159,6 +188,9 @@ func (b *batch) split(l *lane, taken drover.Taken) (rest []item, order ledger.Se
 		}
 	}
 	order.Done, order.Passed, order.Over = ranges(done), ranges(astray), ranges(over)
+	for _, i := range taken.Older {
+		order.Elsewhere = append(order.Elsewhere, ranges(b.items[i:i+1])...)
+	}
 	return rest, order
 }
 
@@ -306,6 +338,9 @@ func (l *lane) loadMark(ctx context.Context) error {
 func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 	if err := l.loadMark(ctx); err != nil {
 		return nil, err
+	}
+	if len(h.manifests) > 0 {
+		return l.retell(ctx, h)
 	}
 	b := &batch{generation: h.generation, claimed: h.claimed, unclear: h.unclear}
 	e := l.s.encoder()

@@ -13,6 +13,8 @@
 //     the sink was asked what it has, after a crash too.
 //   - A dead, slow or refusing sink delays nobody else, and a lane of it that
 //     is refused, or has much to send, does not stop its other lanes.
+//   - A sink that is to be told what it was given gets manifests, behind what
+//     they are about; they delay no alert and change the order of none.
 //   - Bodies are in memory only while they are sent: what a sink does not take
 //     is read again for the next try.
 package deliver
@@ -37,6 +39,9 @@ type Store interface {
 	Newest(ctx context.Context, f drover.Feed, alert drover.Hash, created drover.Instant) (ledger.Key, error)
 	Body(ctx context.Context, f drover.Feed, seq uint64) (drover.Revision, error)
 	Keys(ctx context.Context, f drover.Feed, span drover.Span, withUnknown bool) ([]ledger.Key, error)
+	ledger.Vouching
+	SetAside(ctx context.Context, f ledger.AsideFilter) ([]ledger.Aside, error)
+	Gaps(ctx context.Context, f ledger.GapFilter) ([]drover.Gap, error)
 	Identity() ledger.Identity
 	ListTenants(ctx context.Context) ([]drover.Tenant, error)
 	Generation(ctx context.Context) (uint64, error)
@@ -62,6 +67,7 @@ type Destination struct {
 	Lanes      int             // lanes that send at the same time, 4 by default
 	FromAll    bool            // a new sink begins with all that is kept
 	Revisions  revision.Choice // which it is given; none means all
+	Manifests  bool            // it is told every hour what it was given; Format must be JSON
 }
 
 // Options of a Deliverer. Store, Sinks and Routes are required.
@@ -80,7 +86,7 @@ type Options struct {
 type Event struct {
 	Sink drover.SinkID
 	Lane string
-	What string // taken, refused, unrouted, passed_over, discarded, failed, parked, freed
+	What string // taken, refused, unrouted, passed_over, discarded, told, failed, parked, freed
 	N    int
 	Err  error
 }

@@ -36,6 +36,7 @@ type feed struct {
 	place   ledger.Place
 	pending bool // there may be revisions behind the place
 	removed bool // the tenant is gone
+	vouching
 }
 
 func newDest(d *Deliverer, s Destination) *dest {
@@ -68,6 +69,7 @@ func (s *dest) run(ctx context.Context) error {
 			if err := passing(s.load(ctx, false)); err != nil {
 				return err
 			}
+			s.markOwing(time.Now())
 		case <-scan.C:
 			if err := passing(s.load(ctx, true)); err != nil {
 				return err
@@ -100,7 +102,7 @@ func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 		if l.running {
 			continue
 		}
-		if !l.busy() && len(l.queue) == 0 {
+		if !l.busy() && len(l.queue) == 0 && len(l.owing) == 0 {
 			delete(s.hot, l)
 			continue
 		}
@@ -127,7 +129,7 @@ func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 // held.
 func (l *lane) dueAt() time.Time {
 	at := l.notBefore
-	if l.busy() {
+	if l.busy() || len(l.owing) > 0 {
 		return at
 	}
 	ripe := l.since
@@ -217,6 +219,11 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 	if err != nil {
 		return err
 	}
+	if s.Manifests { // before anything of a feed that is new here is sent
+		if err := s.d.opt.Store.Vouch(ctx, s.ID); err != nil {
+			return err
+		}
+	}
 	places, err := s.d.opt.Store.Places(ctx, s.ID)
 	if err != nil {
 		return err
@@ -296,14 +303,25 @@ func (s *dest) recover(ctx context.Context) error {
 	for _, a := range attempts {
 		l := s.lane(a.Lane)
 		s.hot[l] = struct{}{}
-		l.held = &held{ranges: a.Ranges, generation: a.Generation, claimed: true, unclear: true}
-		for _, r := range a.Ranges {
-			if x := s.feeds[r.Feed]; x != nil && x.lane != l {
+		l.held = &held{ranges: a.Ranges, manifests: a.Manifests, generation: a.Generation, claimed: true, unclear: true}
+		for _, f := range feedsOf(&a) {
+			if x := s.feeds[f]; x != nil && x.lane != l {
 				s.move(x, a.Lane)
 			}
 		}
 	}
 	return nil
+}
+
+// feedsOf lists the feeds of an attempt.
+func feedsOf(a *ledger.Attempt) (list []drover.Feed) {
+	for _, r := range a.Ranges {
+		list = append(list, r.Feed)
+	}
+	for i := range a.Manifests {
+		list = append(list, a.Manifests[i].Feed)
+	}
+	return list
 }
 
 // begin reads what a sink begins with.

@@ -21,11 +21,13 @@ type lane struct {
 	queue   []*feed   // feeds with something behind their place
 	waiting int       // revisions hinted at since the last batch
 	since   time.Time // the first of those hints
+	owing   []*feed   // feeds of which there may be something to tell
 
 	// Of the goroutine that has the lane.
 	current   *batch
 	ahead     *batch // claimed in the step that settled the one before it; it is sent next
 	held      *held  // the batch under way, between two tries
+	told      bool   // the batch before was one of manifests: alerts have their turn
 	mark      []byte
 	marked    bool // mark has been read from the ledger
 	fails     int
@@ -88,13 +90,33 @@ func (l *lane) run(ctx context.Context) error {
 // there is nothing.
 func (l *lane) next(ctx context.Context) (*batch, error) {
 	if l.held == nil {
-		return l.compose(ctx, false)
+		return l.fresh(ctx)
 	}
 	b, err := l.rebuild(ctx, l.held)
 	if err != nil {
 		return nil, fmt.Errorf("read the batch that was under way: %w", err)
 	}
 	return b, nil
+}
+
+// fresh puts a new batch together: of manifests, if there are any and it is
+// their turn, or of alerts.
+func (l *lane) fresh(ctx context.Context) (b *batch, err error) {
+	if !l.told && l.owes() {
+		if b, err = l.tell(ctx); b != nil || err != nil {
+			l.told = true
+			return b, err
+		}
+	}
+	if b, err = l.compose(ctx, false); b != nil || err != nil {
+		l.told = false
+		return b, err
+	}
+	l.told = false
+	if l.owes() {
+		b, err = l.tell(ctx)
+	}
+	return b, err
 }
 
 // busy reports whether a batch is under way.
@@ -108,7 +130,7 @@ func (l *lane) hold() {
 	if b.unsettled != nil {
 		return
 	}
-	l.held = &held{ranges: b.sent(), generation: b.generation, claimed: b.claimed, unclear: b.unclear}
+	l.held = &held{ranges: b.sent(), manifests: b.told(), generation: b.generation, claimed: b.claimed, unclear: b.unclear}
 	b.free()
 	l.current = nil
 }
@@ -154,7 +176,7 @@ func (l *lane) send(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
-	if keyed && !b.claimed && len(b.items) > 0 {
+	if (keyed || b.manifests) && !b.claimed && len(b.items) > 0 {
 		if err := l.claim(ctx, b); err != nil {
 			return err
 		}
@@ -222,7 +244,7 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken, goOn bo
 	}
 	l.s.mu.Unlock()
 	var ahead *batch
-	if goOn && order.Close && b.claimed && !l.s.crowded() {
+	if goOn && order.Close && b.claimed && !b.manifests && !l.s.crowded() && !l.owes() {
 		ahead = l.lookAhead(ctx, &order)
 	}
 	if err := l.s.d.opt.Store.Settle(ctx, order); err != nil {
@@ -247,6 +269,7 @@ func (l *lane) settle(ctx context.Context, b *batch, taken drover.Taken, goOn bo
 	say("refused", len(order.Aside))
 	say("unrouted", order.Unrouted)
 	say("passed_over", count(order.Over))
+	say("told", len(order.Manifests))
 	return nil
 }
 

@@ -66,6 +66,8 @@ type Store interface {
 	Tenants
 	Reading
 	Delivering
+	Vouching
+	Looking
 	Bookkeeping
 
 	// Identity returns the ledger's identity.
@@ -313,6 +315,8 @@ type Attempt struct {
 	Ranges     []drover.Range
 	Generation uint64 // of the routes by which it was put together
 	At         drover.Instant
+	// Manifests are what it sends in place of Ranges, whole.
+	Manifests []Manifest
 }
 
 // Settle is what became of an attempt.
@@ -330,6 +334,12 @@ type Settle struct {
 	Passed []drover.Range
 	// Over lists those of Done that the sink's choice of revisions passes over.
 	Over []drover.Range
+	// Elsewhere lists those of Done that the sink holds, but not as this
+	// incarnation would have sent them. They count as taken; manifests leave
+	// them out.
+	Elsewhere []drover.Range
+	// Manifests lists those that are done: the sink is vouched for up to them.
+	Manifests []Manifest
 	// Aside are records among Done that the sink will never take. One without
 	// Raw gets its revision's bytes, so that it outlives the block.
 	Aside []Aside
@@ -389,6 +399,9 @@ type AsideFilter struct {
 	Sink       drover.SinkID
 	Reason     string
 	Unresolved bool
+	Source     drover.SourceID
+	// First and Last bound the sequence numbers, both included; 0, 0: all.
+	First, Last uint64
 }
 
 // Entry is a line of the logbook.

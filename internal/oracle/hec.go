@@ -3,6 +3,7 @@ package oracle
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 )
@@ -75,6 +76,7 @@ func (p *place) readHEC() error {
 		}
 	}
 	p.explain()
+	p.noteManifests()
 	return nil
 }
 
@@ -140,7 +142,11 @@ func (p *place) takeHEC(x *hecLine, key uint64, l *Log, at func() string) {
 		bound = lower(t)
 	}
 	var r record
-	if err := parseRecord(body, &r); err != nil {
+	switch err := parseRecord(body, &r); {
+	case errors.Is(err, errManifest):
+		p.manifest(&r, bound, at)
+		return
+	case err != nil:
 		p.j.find(Torn, bound, p.Name, Example{Rev: -1, Where: at(), Detail: "the event is no record: " + err.Error()})
 		return
 	}

@@ -461,3 +461,44 @@ func TestNamesFromFilesDoNotReachTheTerminalRaw(t *testing.T) {
 		t.Errorf("control characters in %q", out.String())
 	}
 }
+
+// manifestOf is a record that says what tenant was given.
+func manifestOf(tenant string) string {
+	return fmt.Sprintf(`{"drover":{"event_id":"%032x","kind":"manifest","tenant":"%s","customer":"contoso","source":"graph.alerts","hour":"%s","first":1,"last":1,"count":1,"hash":""}}`, 77, tenant, at(0))
+}
+
+func TestAManifestStandsForNoAlert(t *testing.T) {
+	for name, tt := range map[string]struct {
+		extra         string
+		torn, foreign int
+	}{
+		"a manifest":                          {manifestOf(tenantA), 0, 0},
+		"a manifest of a tenant nobody has":   {manifestOf(tenantB), 0, 1},
+		"a record of another kind":            {strings.Replace(manifestOf(tenantA), `"manifest"`, `"other"`, 1), 1, 0},
+		"a record without an alert or a kind": {strings.Replace(manifestOf(tenantA), `"kind":"manifest",`, ``, 1), 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBook()
+			b.serve(0, 5)
+			b.end(0)
+			b.file = []string{b.record(0), tt.extra}
+			b.send(0, 1, 10, true, "")
+			b.hec = append(b.hec, strings.Replace(b.hec[0], b.record(0), tt.extra, 1))
+			v := b.judge(t, "file", "hec")
+			for _, place := range []string{"file", "hec"} {
+				torn := 0
+				for _, f := range v.Findings {
+					if f.Place == place && f.Fault == Torn {
+						torn += f.Count
+					}
+				}
+				if s := v.Sum(place); s.Present != 1 || s.Taken != 1 || s.Lost != 0 || s.Repeated != 0 || s.Foreign != tt.foreign || torn != tt.torn {
+					t.Errorf("%s: %+v, %d torn", place, s, torn)
+				}
+			}
+			if noted := strings.Contains(strings.Join(v.Notes, " "), "manifests"); noted != (tt.torn == 0) {
+				t.Errorf("notes: %q", v.Notes)
+			}
+		})
+	}
+}

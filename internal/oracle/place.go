@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -30,6 +31,8 @@ type place struct {
 	at     map[uint32]*At    // by tenant
 	hec    *hecCopies        // of a HEC place
 	seqs   map[uint32][]uint64
+
+	manifests int
 }
 
 func (j *judge) newPlace(p *Place) *place {
@@ -73,7 +76,11 @@ func (p *place) readFile() error {
 	for i := range p.Logs {
 		l := &p.Logs[i]
 		torn, err := l.lines(func(n int, line []byte) error {
-			if err := parseRecord(line, &r); err != nil {
+			switch err := parseRecord(line, &r); {
+			case errors.Is(err, errManifest):
+				p.manifest(&r, l.Tenant, func() string { return where(l, n) })
+				return nil
+			case err != nil:
 				p.j.find(Torn, l.Tenant, p.Name, Example{Rev: -1, Where: where(l, n), Detail: err.Error()})
 				return nil
 			}
@@ -89,7 +96,27 @@ func (p *place) readFile() error {
 			p.j.note("%s: %s ends in a torn line of %d bytes; it was left out", p.Name, l.Name, torn)
 		}
 	}
+	p.noteManifests()
 	return nil
+}
+
+// manifest takes a record that says what the place was given. It stands for no
+// revision; but it must be the tenant's own.
+func (p *place) manifest(r *record, bound string, at func() string) {
+	p.manifests++
+	t := p.j.m.tenant(r.tenant, false)
+	switch {
+	case bound != "" && bound != r.tenant:
+		p.foreign(r, bound, at(), "a manifest of tenant "+r.tenant+" stands at a place of this customer")
+	case !p.owes(t) || p.j.m.tenants[t].unknown:
+		p.foreign(r, r.tenant, at(), "a manifest of a tenant that has nothing here")
+	}
+}
+
+func (p *place) noteManifests() {
+	if p.manifests > 0 {
+		p.j.note("%s: %d records are manifests and stand for no alert", p.Name, p.manifests)
+	}
 }
 
 // judge decides whose a record is and which revision it holds. ok is false if

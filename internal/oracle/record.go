@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 )
 
 // record is what a place holds: an envelope and a row (format json).
@@ -17,7 +18,11 @@ type record struct {
 	sum                                           sum  // of the exact bytes
 	full                                          [32]byte
 	names                                         string // the tenant that the row itself names, if it is a GUID
+	kind                                          string // of a record that is none of an alert
 }
+
+// errManifest: the record says what a place was given, and is none of an alert.
+var errManifest = errors.New("a manifest")
 
 // parseRecord reads one record. Exact bytes are those of raw_base64 if it is
 // there, else those of the value of alert, from the first to the last.
@@ -37,6 +42,11 @@ func parseRecord(b []byte, r *record) error {
 	})
 	if err != nil {
 		return err
+	}
+	if envelope != nil && row == nil && packed == nil {
+		if err := r.parseEnvelope(envelope); err == nil && r.kind == "manifest" {
+			return errManifest
+		}
 	}
 	if envelope == nil || (row == nil && packed == nil) {
 		return errJSON
@@ -66,6 +76,8 @@ func parseRecord(b []byte, r *record) error {
 func (r *record) parseEnvelope(b []byte) error {
 	return members(b, func(name, v []byte) error {
 		switch string(name) {
+		case "kind":
+			r.kind = text(v)
 		case "event_id":
 			r.event, r.hasEvent = parseEventID(v)
 		case "tenant":

@@ -62,11 +62,17 @@ func Unstable(src drover.SourceID, bodies ...[]byte) []string {
 type differ struct {
 	*rules
 	found map[string]struct{}
-	more  bool // than are kept
+	note  func(path string, x, y *node) // nil: paths only
+	more  bool                          // than are kept
 }
 
-func (d *differ) add(path []string) {
+// add notes that x has become y at a path; one of them may be nil.
+func (d *differ) add(path []string, x, y *node) {
 	p := spell(path)
+	if d.note != nil {
+		d.note(p, x, y)
+		return
+	}
 	if _, ok := d.found[p]; !ok && len(d.found) >= maxPaths {
 		d.more = true
 		return
@@ -77,7 +83,7 @@ func (d *differ) add(path []string) {
 // values notes where x and y differ.
 func (d *differ) values(x, y *node, path []string) {
 	if x.kind != y.kind {
-		d.add(path)
+		d.add(path, x, y)
 		return
 	}
 	switch x.kind {
@@ -87,7 +93,7 @@ func (d *differ) values(x, y *node, path []string) {
 		d.arrays(x, y, path)
 	default:
 		if x.text != y.text {
-			d.add(path)
+			d.add(path, x, y)
 		}
 	}
 }
@@ -102,7 +108,7 @@ func (d *differ) objects(x, y *node, path []string) {
 		switch {
 		case out:
 		case a == nil || b == nil || d.leavesOut(x, n, at) != d.leavesOut(y, n, at):
-			d.add(at)
+			d.add(at, a, b)
 		default:
 			d.values(a, b, at)
 		}
@@ -116,7 +122,7 @@ func (d *differ) arrays(x, y *node, path []string) {
 	at := append(path[:len(path):len(path)], "[]")
 	if d.isOrdered(path) {
 		if d.sum(x, path) != d.sum(y, path) {
-			d.add(at)
+			d.add(at, x, y)
 		}
 		return
 	}
@@ -145,8 +151,18 @@ func (d *differ) arrays(x, y *node, path []string) {
 				d.values(l[0], right[0], at)
 			}
 		}
+	case d.note == nil:
+		d.add(at, nil, nil)
 	default:
-		d.add(at)
+		for _, e := range x.members { // in their order, for whoever reads it
+			if s := d.sum(e, at); len(left[s]) > 0 {
+				left[s] = left[s][1:]
+				d.add(at, e, nil)
+			}
+		}
+		for _, e := range right {
+			d.add(at, nil, e)
+		}
 	}
 }
 

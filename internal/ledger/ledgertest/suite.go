@@ -196,6 +196,11 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"a sink that holds back too many bytes loses the oldest":                holdSize,
 		"a prune in slices ends where one at once does":                         pruneSlices,
 		"takes and settles and commits at once keep every sum (S19)":            storm,
+		"the index is walked in pages, the newest change first":                 statesInOrder,
+		"a feed's head at any moment is told by when rows were stored":          headAt,
+		"what was set aside of one revision, and where a sink began":            asideOfOne,
+		"a sink is vouched for but for what it was not given":                   vouching,
+		"manifests are claimed whole, and settled":                              manifestAttempt,
 	} {
 		t.Run(name, func(t *testing.T) { test(newRig(t, open, ran)) })
 	}

@@ -61,8 +61,9 @@ func readAsides(tx *tx, where string, args ...any) (out []ledger.Aside) {
 // SetAside lists what was set aside, without bodies.
 func (s *Store) SetAside(ctx context.Context, f ledger.AsideFilter) (out []ledger.Aside, err error) {
 	err = s.read(ctx, func(tx *tx) error {
-		out = readAsides(tx, ` WHERE (?1 = '' OR f.tenant = ?1) AND (?2 = '' OR a.sink = ?2) AND (?3 = '' OR a.reason = ?3) AND (NOT ?4 OR a.resolved = 0)`,
-			string(f.Tenant), string(f.Sink), f.Reason, f.Unresolved)
+		out = readAsides(tx, ` WHERE (?1 = '' OR f.tenant = ?1) AND (?2 = '' OR a.sink = ?2) AND (?3 = '' OR a.reason = ?3) AND (NOT ?4 OR a.resolved = 0)
+			AND (?5 = '' OR f.source = ?5) AND (?7 = 0 OR a.seq BETWEEN ?6 AND ?7)`,
+			string(f.Tenant), string(f.Sink), f.Reason, f.Unresolved, string(f.Source), int64(f.First), int64(f.Last))
 		return tx.err
 	})
 	return out, err

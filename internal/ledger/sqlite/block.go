@@ -28,6 +28,15 @@ type block struct {
 	minChanged, maxChanged drover.Instant
 	body                   []byte
 	opened                 *opened
+	at                     drover.Instant // when it is committed
+}
+
+// stamp says when a block is committed, before anybody else sees it.
+func (b *block) stamp(at drover.Instant) {
+	b.at = at
+	for i := range b.opened.revs {
+		b.opened.revs[i].Stored = at
+	}
 }
 
 // packs hold a compressed block while it is sealed or opened.
@@ -118,7 +127,7 @@ func unseal(k *vault.DataKey, f drover.Feed, incarnation string, b *stored) (*op
 	revs := make([]drover.Revision, b.last-b.first+1)
 	for i := range revs {
 		revs[i] = r.revision()
-		revs[i].Feed, revs[i].Seq = f, b.first+uint64(i)
+		revs[i].Feed, revs[i].Seq, revs[i].Stored = f, b.first+uint64(i), b.at
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, wrong(errors.New("its rows cannot be told apart"))

@@ -91,7 +91,7 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	x.head = out.Last
 	for i := range blocks {
 		b := &blocks[i]
-		s.recent.add(b.opened, &stored{b.first, b.last, s.inc, codecS2, b.body})
+		s.recent.add(b.opened, &stored{b.first, b.last, s.inc, codecS2, b.body, b.at})
 	}
 	if len(c.Revisions) > 0 {
 		select {
@@ -137,6 +137,7 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 	for i := range blocks {
 		b := &blocks[i]
 		bytes += int64(len(b.body))
+		b.stamp(drover.Instant(now))
 		tx.exec(insertBlock, x.fid, int64(b.first), int64(b.last), now, int64(b.minChanged), int64(b.maxChanged), s.inc, codecS2, len(b.body), b.body)
 	}
 	if c.Cursor != nil {

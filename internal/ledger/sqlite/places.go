@@ -73,11 +73,13 @@ func (s *Store) passOver(tx *tx, id drover.SinkID, x *feed, seq uint64, span dro
 		return drover.Gap{}, err
 	}
 	first := p.seq + 1
+	left := runs{{first, seq}}.without(p.beyond)
 	n, err := p.done(drover.Range{Feed: x.Feed, First: first, Last: seq})
 	if err != nil {
 		return drover.Gap{}, err
 	}
 	p.write(tx, id, x)
+	s.miss(tx, id, x, left)
 	s.count(tx, x.Feed, id, "discarded", n)
 	return openGap(tx, x, drover.Gap{Sink: id, Span: span, First: first, Last: seq, Cause: why}, s.now()), tx.err
 }
@@ -140,21 +142,30 @@ type wireRange struct {
 	S drover.SourceID `json:"s"`
 	F uint64          `json:"f"`
 	L uint64          `json:"l"`
+	// Of a manifest: its event ID, time and record.
+	E string         `json:"e,omitempty"`
+	A drover.Instant `json:"a,omitempty"`
+	M string         `json:"m,omitempty"`
 }
 
 // Claim stores an attempt before it is sent.
 func (s *Store) Claim(ctx context.Context, a ledger.Attempt) error {
-	text, err := packRanges(a.Ranges)
+	text, err := packRanges(&a)
 	if err != nil {
 		return err
 	}
 	return s.w.do(len(text), func(tx *tx) error { return claim(tx, &a, text) })
 }
 
-func packRanges(list []drover.Range) (string, error) {
-	ranges := make([]wireRange, len(list))
-	for i, r := range list {
-		ranges[i] = wireRange{r.Feed.Tenant, r.Feed.Source, r.First, r.Last}
+// packRanges writes what an attempt sends: numbers, or manifests.
+func packRanges(a *ledger.Attempt) (string, error) {
+	ranges := make([]wireRange, 0, len(a.Ranges)+len(a.Manifests))
+	for _, r := range a.Ranges {
+		ranges = append(ranges, wireRange{T: r.Feed.Tenant, S: r.Feed.Source, F: r.First, L: r.Last})
+	}
+	for i := range a.Manifests {
+		m := &a.Manifests[i]
+		ranges = append(ranges, wireRange{m.Feed.Tenant, m.Feed.Source, m.First, m.Last, m.EventID, m.At, string(m.Record)})
 	}
 	text, err := json.Marshal(ranges)
 	if err != nil {
@@ -183,9 +194,14 @@ func (s *Store) Attempts(ctx context.Context, id drover.SinkID) (out []ledger.At
 				tx.err = broken("read an attempt", err)
 				continue
 			}
-			a.Ranges = nil
+			a.Ranges, a.Manifests = nil, nil
 			for _, r := range ranges {
-				a.Ranges = append(a.Ranges, drover.Range{Feed: drover.Feed{Tenant: r.T, Source: r.S}, First: r.F, Last: r.L})
+				f := drover.Feed{Tenant: r.T, Source: r.S}
+				if r.M != "" {
+					a.Manifests = append(a.Manifests, ledger.Manifest{Feed: f, First: r.F, Last: r.L, EventID: r.E, At: r.A, Record: []byte(r.M)})
+					continue
+				}
+				a.Ranges = append(a.Ranges, drover.Range{Feed: f, First: r.F, Last: r.L})
 			}
 			out = append(out, a)
 		}

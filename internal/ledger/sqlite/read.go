@@ -188,20 +188,21 @@ type stored struct {
 	incarnation int64
 	codec       int
 	body        []byte
+	at          drover.Instant // when it was committed, by the local clock
 }
 
 // block returns the block that holds seq, or the first behind it. Bodies up to
 // the feed's floor are gone, though their blocks may still wait for a prune.
 func (s *Store) block(ctx context.Context, fid int64, seq uint64) (*stored, error) {
 	const (
-		columns = `SELECT first, last, incarnation, codec, body, (SELECT floor FROM feeds WHERE fid = ?1) AS floor FROM blocks WHERE fid = ?1 AND `
+		columns = `SELECT first, last, incarnation, codec, body, at, (SELECT floor FROM feeds WHERE fid = ?1) AS floor FROM blocks WHERE fid = ?1 AND `
 		from    = `max(?2, (SELECT floor FROM feeds WHERE fid = ?1) + 1)`
 	)
 	var b stored
 	err := s.read(ctx, func(tx *tx) error {
 		var floor uint64
 		scan := func(query string) bool {
-			return tx.row(columns+query, fid, int64(seq)).scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body, &floor)
+			return tx.row(columns+query, fid, int64(seq)).scan(&b.first, &b.last, &b.incarnation, &b.codec, &b.body, &b.at, &floor)
 		}
 		there := scan(`first <= ` + from + ` ORDER BY first DESC LIMIT 1`)
 		if !there || b.last < max(seq, floor+1) {

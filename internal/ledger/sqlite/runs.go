@@ -30,6 +30,25 @@ func (s runs) add(r run) (runs, uint64) {
 	return slices.Replace(s, i, j, r), n
 }
 
+// without returns what of s is not in o.
+func (s runs) without(o runs) (rest runs) {
+	for _, r := range s {
+		for _, x := range o {
+			if x.last < r.first || x.first > r.last {
+				continue
+			}
+			if x.first > r.first {
+				rest = append(rest, run{r.first, x.first - 1})
+			}
+			r.first = x.last + 1
+		}
+		if r.first <= r.last {
+			rest = append(rest, r)
+		}
+	}
+	return rest
+}
+
 // has reports whether n is in s.
 func (s runs) has(n uint64) bool {
 	return slices.ContainsFunc(s, func(r run) bool { return r.first <= n && n <= r.last })

@@ -49,4 +49,9 @@ var migrations = [][]string{
 			n INTEGER NOT NULL, PRIMARY KEY (day, tenant, source, severity, sink, what)) WITHOUT ROWID`,
 		`INSERT INTO meta VALUES ('generation', '1'), ('credentials', '0'), ('ready', '0'), ('clean', '1')`,
 	},
+	{
+		// Up to where manifests have told a sink what it was given, under which
+		// incarnation, and what of the rest it was not given (runs).
+		`CREATE TABLE vouched (sink TEXT NOT NULL, fid INTEGER NOT NULL, incarnation INTEGER NOT NULL, seq INTEGER NOT NULL, missed BLOB, PRIMARY KEY (sink, fid)) WITHOUT ROWID`,
+	},
 }

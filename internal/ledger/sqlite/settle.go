@@ -88,6 +88,14 @@ func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
 		}
 		asides = append(asides, sealed)
 	}
+	told := make([]*feed, len(o.Manifests))
+	for i, m := range o.Manifests {
+		x, err := s.feed(ctx, m.Feed)
+		if err != nil {
+			return err
+		}
+		told[i] = x
+	}
 	var next ledger.Attempt
 	var nextRanges string
 	if o.Next != nil {
@@ -97,7 +105,7 @@ func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
 		next = *o.Next
 		next.Sink, next.Lane = o.Sink, o.Lane
 		var err error
-		if nextRanges, err = packRanges(next.Ranges); err != nil {
+		if nextRanges, err = packRanges(&next); err != nil {
 			return err
 		}
 	}
@@ -107,6 +115,9 @@ func (s *Store) Settle(ctx context.Context, o ledger.Settle) error {
 			if err := s.settleFeed(tx, &o, x, asides, &left); err != nil {
 				return fmt.Errorf("sink %s: %w", o.Sink, err)
 			}
+		}
+		for i, m := range o.Manifests {
+			s.vouch(tx, o.Sink, told[i].fid, m.Last)
 		}
 		if o.Mark != nil {
 			tx.exec(`INSERT INTO marks (sink, lane, mark) VALUES (?,?,?) ON CONFLICT DO UPDATE SET mark = excluded.mark`, string(o.Sink), o.Lane, o.Mark)
@@ -149,6 +160,7 @@ func (s *Store) settleFeed(tx *tx, o *ledger.Settle, x *feed, asides []sealedAsi
 	}
 	p.write(tx, o.Sink, x)
 	now := s.now()
+	var missed runs
 	var aside, unrouted uint64
 	counted := make(map[uint64]bool) // a revision of several records may be set aside in several parts
 	for i := range asides {
@@ -157,6 +169,7 @@ func (s *Store) settleFeed(tx *tx, o *ledger.Settle, x *feed, asides []sealedAsi
 				return broken("settle", fmt.Errorf("%d of feed %s is set aside and not done", a.Seq, x.Feed))
 			}
 			insertAside(tx, a, s.inc, now)
+			missed, _ = missed.add(run{a.Seq, a.Seq})
 			if !before.has(a.Seq) && !counted[a.Seq] {
 				counted[a.Seq] = true
 				aside++
@@ -180,6 +193,20 @@ func (s *Store) settleFeed(tx *tx, o *ledger.Settle, x *feed, asides []sealedAsi
 	} else {
 		unrouted = min(left.unrouted, fresh-min(aside+over, fresh))
 		left.unrouted -= unrouted
+	}
+	for _, list := range [][]drover.Range{o.Passed, o.Over, o.Elsewhere} {
+		for _, r := range list {
+			if r.Feed == x.Feed {
+				missed, _ = missed.add(run{r.First, r.Last})
+			}
+		}
+	}
+	if len(missed) > 0 {
+		had := append(runs(nil), before.beyond...)
+		if before.seq > 0 {
+			had, _ = had.add(run{1, before.seq})
+		}
+		s.miss(tx, o.Sink, x, missed.without(had))
 	}
 	rest := fresh - min(aside+over+unrouted, fresh)
 	discarded := min(left.discarded, rest)

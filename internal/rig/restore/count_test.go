@@ -239,11 +239,14 @@ func TestAnOlderLedgerPutBackLosesNothingAtTheSinks(t *testing.T) {
 			sum.counted += out.counted
 			sum.within += out.within
 			sum.inFile += out.inFile
+			sum.told += out.told
+			sum.vouched += out.vouched
 		})
 	}
-	if sum.reused == 0 || sum.counted == 0 || sum.forgotten == 0 {
+	if sum.reused == 0 || sum.told == 0 || sum.counted == 0 || sum.forgotten == 0 {
 		t.Errorf("the rig does not reach what it is for: %+v", sum)
 	}
+	proof.Ran(t, "manifest.restore", "%d seeds, %d older ledgers put back: %d manifests of %d alerts at files and HEC, false alarms 0", n, sum.restores, sum.told, sum.vouched)
 	proof.Ran(t, "S23", "%d seeds, %d older ledgers put back behind file and HEC (%d numbers given anew): of %d revisions lost %d; repeats at HEC %d, counted %d (and %d of a batch under way at a stop); repeats in the file %d",
 		n, sum.restores, sum.reused, sum.shown, sum.lost, sum.repeats, sum.counted, sum.within, sum.inFile)
 }

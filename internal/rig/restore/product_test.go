@@ -81,7 +81,7 @@ func (w *world) begin() {
 	p.sinks = []drover.Sink{files, hec("https://splunk.lab.test", hecToken, false), hec("https://splunk-ack.lab.test", ackToken, true)}
 	var dests []deliver.Destination
 	for i, s := range p.sinks {
-		dests = append(dests, deliver.Destination{ID: sinkIDs[i], Sink: w.slow(s, &p.store.dead), Format: format.JSON{}, FromAll: true, MaxAge: 2 * time.Second, MaxRecords: 20})
+		dests = append(dests, deliver.Destination{ID: sinkIDs[i], Sink: w.slow(s, &p.store.dead), Format: format.JSON{}, FromAll: true, Manifests: true, MaxAge: 2 * time.Second, MaxRecords: 20})
 	}
 	del, err := deliver.New(deliver.Options{Store: p.store, Sinks: dests, Routes: everywhere{}})
 	w.must(err)

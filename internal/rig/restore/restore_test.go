@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"drover/internal/lab/estate"
 	"drover/internal/lab/splunk"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/rig/manifest"
 	"drover/internal/rig/memnet"
 	"drover/internal/vault"
 )
@@ -77,6 +79,8 @@ type outcome struct {
 	inFile     int // found at the file by the oracle
 	lost       int
 	shown      int
+	told       int // manifests at all sinks
+	vouched    int // alerts that they cover
 	others     []string
 }
 
@@ -150,6 +154,7 @@ func run(t *testing.T, seed uint64) (out outcome) {
 		w.must(vault.Create(w.key))
 		w.play()
 		w.judge()
+		w.vouched()
 		w.must(w.lab.Close())
 		w.must(w.net.Close())
 		out = w.out
@@ -244,4 +249,33 @@ func (w *world) restore(from string, dead bool, away time.Duration) {
 	}
 	w.lives = append(w.lives, life{old: old, copied: copied, sent: sent})
 	w.begin()
+}
+
+// vouched holds every record against the manifests beside it.
+func (w *world) vouched() {
+	w.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "out", "*.ndjson"))
+	w.must(err)
+	var lines [][]byte
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		w.must(err)
+		lines = append(lines, bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))...)
+	}
+	look := func(place drover.SinkID, lines [][]byte, repeats bool) {
+		found, manifests, alerts, err := manifest.Verify(lines, repeats)
+		w.must(err)
+		w.out.told, w.out.vouched = w.out.told+manifests, w.out.vouched+alerts
+		for _, f := range found {
+			w.Errorf("seed %d, %s: %s", w.seed, place, f)
+		}
+	}
+	look(sinkFile, lines, false)
+	for _, id := range []drover.SinkID{sinkHEC, sinkAck} {
+		log, err := os.ReadFile(filepath.Join(w.dir, string(id)+".ndjson"))
+		w.must(err)
+		lines, err := manifest.Received(log)
+		w.must(err)
+		look(id, lines, true)
+	}
 }

@@ -3,6 +3,7 @@ package file
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"drover"
 	"drover/internal/config"
@@ -61,6 +62,7 @@ func (s *Sink) work(ctx context.Context, b drover.Batch, write bool) (drover.Tak
 		return drover.Taken{}, err
 	}
 	has := make([]bool, len(b.Records))
+	var older []int
 	for _, g := range l.groups(b.Records) {
 		f := l.logs[g.name]
 		if f == nil {
@@ -70,6 +72,7 @@ func (s *Sink) work(ctx context.Context, b drover.Batch, write bool) (drover.Tak
 		if err = f.settle(m.Files[g.name], b.Records, g.index, has); err != nil {
 			break
 		}
+		older = append(older, f.older...)
 		m.Files[g.name] = f.state
 		if !write {
 			continue
@@ -83,6 +86,8 @@ func (s *Sink) work(ctx context.Context, b drover.Batch, write bool) (drover.Tak
 		}
 	}
 	t := taken(has)
+	slices.Sort(older)
+	t.Older = slices.Compact(older)
 	if code := m.encode(); !bytes.Equal(code, b.Mark) && (b.Mark != nil || t.N > 0 || len(t.Also) > 0) {
 		t.Mark = code
 	}

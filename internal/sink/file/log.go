@@ -21,12 +21,15 @@ type log struct {
 	dirs  bool // the directories are there and durable
 	// known are the records of an older life that the files hold (state.Old).
 	known known
+	// older are the records of the batch under way that it holds from there.
+	older []int
 }
 
 // settle makes the log ready to go on behind a mark: it looks at what lies
 // there, marks the records that the files hold in has, makes those durable and
 // cuts off what is torn. It does nothing if the file is as this log left it.
 func (l *log) settle(marked state, recs []drover.Record, index []int, has []bool) error {
+	l.older = nil
 	if l.ok && l.state.same(marked) {
 		switch info, err := l.s.disk.stat(l.name); {
 		case err == nil && info.Mode().IsRegular() && info.Size() == l.state.Size,
@@ -57,7 +60,10 @@ func (l *log) recall(recs []drover.Record, index []int, has []bool) error {
 			l.ok = false
 			return err
 		}
-		has[i] = has[i] || sameRow(recs[i].Source, line, recs[i].Body)
+		if !has[i] && sameRow(recs[i].Source, line, recs[i].Body) {
+			has[i] = true
+			l.older = append(l.older, i)
+		}
 		delete(l.known, k)
 	}
 	return nil

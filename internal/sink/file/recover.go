@@ -73,6 +73,7 @@ func (l *log) recover(marked state, recs []drover.Record, index []int, has []boo
 			return l.foreign(fmt.Errorf("behind the place that the ledger knows lie more than %d records", maxKnown))
 		}
 	}
+	l.older = append(l.older, s.older...)
 	for _, i := range s.found {
 		delete(l.known, keyOf(&recs[i]))
 		has[i] = true

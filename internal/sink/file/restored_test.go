@@ -42,12 +42,14 @@ func TestAnEventIDIsNotTheWholeRow(t *testing.T) {
 		for _, alone := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, in the first batch %t", name, alone), func(t *testing.T) {
 				s := onDisk(newMemDisk(nil), Options{})
+				var older []int
 				deliver := func(mark []byte, rec drover.Record) []byte {
 					t.Helper()
 					taken, err := s.Deliver(t.Context(), drover.Batch{Lane: "a.ndjson", Records: []drover.Record{rec}, Mark: mark})
 					if err != nil || taken.N != 1 {
 						t.Fatalf("took %d, %v", taken.N, err)
 					}
+					older = taken.Older
 					return taken.Mark
 				}
 				other := func(incarnation string) drover.Record {
@@ -67,6 +69,9 @@ func TestAnEventIDIsNotTheWholeRow(t *testing.T) {
 				lines, err := readLines(s.disk.(*memDisk).content("a.ndjson"))
 				if err != nil {
 					t.Fatal(err)
+				}
+				if there := slices.Equal(older, []int{0}); there == tt.writes {
+					t.Errorf("there from before: %v", older)
 				}
 				want := 2
 				if tt.writes {

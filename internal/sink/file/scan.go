@@ -14,6 +14,7 @@ type scan struct {
 	recs   []drover.Record
 	lines  map[string][]int // of the batch, by their bytes
 	ids    map[key]int      // and by event ID
+	older  []int            // of found, those that stand there otherwise
 	found  []int            // records of the batch, in the order of the file
 	seen   known            // event IDs of all whole lines that stay
 	n      int              // number of the file that is read
@@ -45,10 +46,12 @@ func (s *scan) read(r io.Reader) (end int64, err error) {
 	broken := false
 	err = eachLine(r, func(line []byte, whole bool) error {
 		i, ours := s.match(line)
+		otherwise := false
 		k, own := keyOfLine(line)
 		if !ours && own {
 			i, ours = s.ids[k]
 			ours = ours && sameRow(s.recs[i].Source, line, s.recs[i].Body)
+			otherwise = ours
 		}
 		switch {
 		case !whole, bytes.IndexByte(line, 0) >= 0:
@@ -65,6 +68,9 @@ func (s *scan) read(r io.Reader) (end int64, err error) {
 		end += int64(len(line)) + 1
 		if ours {
 			s.found = append(s.found, i)
+			if otherwise {
+				s.older = append(s.older, i)
+			}
 		} else {
 			s.others++
 		}

@@ -27,6 +27,7 @@ var needs = map[string]struct {
 	"lab":       {here: func() bool { return true }},
 	"race":      {here: haveCompiler},
 	"strace":    {here: haveStrace},
+	"jq":        {here: func() bool { return have("jq") }},
 	"soak":      {target: "make soak"},
 	"receivers": {target: "make receivers"},
 	"clients":   {target: "make clients"},
