@@ -84,7 +84,7 @@ func (w *world) open() {
 type everywhere struct{}
 
 func (everywhere) Routed(drover.Tenant, drover.SourceID, drover.SinkID) bool { return true }
-func (everywhere) Generation() uint64                       { return 1 }
+func (everywhere) Generation() uint64                                        { return 1 }
 
 // begin starts a process; end ends it, in good order unless it is dead.
 func (w *world) begin() {
