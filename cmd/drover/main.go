@@ -147,7 +147,7 @@ none to the wrong place.
 		return usageError{fmt.Errorf("%w; see: %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", defaultConfig(), "config file")
-	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap())
+	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newBackfill())
 	return root
 }
 

@@ -74,16 +74,11 @@ func (a *app) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var sweeps []collect.Sweep
-	for _, s := range a.cfg.Collect.Sweeps {
-		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
-	}
-	col, err := collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Log: a.log, Notify: func(e collect.Event) {
-			if e.What == "commit" {
-				del.Hint(e.Feed, e.N)
-			}
-		}})
+	col, err := a.collector(nil, func(e collect.Event) {
+		if e.What == "commit" {
+			del.Hint(e.Feed, e.N)
+		}
+	})
 	if err != nil {
 		return err
 	}

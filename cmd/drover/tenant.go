@@ -318,6 +318,12 @@ func printStatus(w io.Writer, s admin.Status) error {
 			_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", g.ID, g.Tenant, g.Source, g.Sink, short(g.From), short(g.To), g.Tries, clean(strings.TrimSpace(g.Provider+" "+g.Cause)))
 		}
 	}
+	for i, b := range s.Backfills {
+		if i == 0 {
+			_, _ = fmt.Fprintln(t, "\nHISTORY\tTENANT\tSOURCE\tTO\tREAD UP TO\tROWS\tLEFT")
+		}
+		_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", b.ID, clean(b.Name), b.Source, short(b.To), short(b.At), b.Rows, left(b))
+	}
 	for reason, n := range s.Aside {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)
 	}

@@ -293,7 +293,7 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce,
+	return &admin.Local{Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start, Check: a.checkTenant, PruneOnce: a.pruneOnce, Allowance: a.allowance,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		}}

@@ -13,6 +13,7 @@ import (
 
 // API is what can be asked.
 type API interface {
+	Backfilling
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -124,6 +125,7 @@ type Status struct {
 	Tenants     []TenantStatus   `json:"tenants"`
 	Sinks       []SinkStatus     `json:"sinks"`
 	Gaps        []GapStatus      `json:"open_gaps"`
+	Backfills   []BackfillStatus `json:"open_backfills"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
 	Used        int64            `json:"ledger_bytes"`
 }

@@ -26,6 +26,9 @@ type Local struct {
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// PruneOnce throws away a slice of what may go. It may be nil.
 	PruneOnce func(ctx context.Context, confirmed bool) (ledger.Pruned, error)
+	// Allowance is how many requests a minute a tenant's source may get; 0: not
+	// known. It may be nil.
+	Allowance func(t drover.Tenant, s drover.SourceID) int
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
@@ -282,6 +285,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	}
 	for _, g := range gaps {
 		s.Gaps = append(s.Gaps, gapStatus(g))
+	}
+	if s.Backfills, err = l.backfills(ctx, ledger.BackfillFilter{State: ledger.BackfillOpen}); err != nil {
+		return s, err
 	}
 	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Unresolved: true})
 	if err != nil {

@@ -26,15 +26,18 @@ const maxMessage = 64 << 20
 type call func(ctx context.Context, api API, arg json.RawMessage) (any, error)
 
 var calls = map[string]call{
-	"add_tenant":    with(func(ctx context.Context, a API, n NewTenant) (any, error) { return a.AddTenant(ctx, n) }),
-	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
-	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
-	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
-	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
-	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
-	"remove_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
-	"status":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
-	"prune":         with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"add_tenant":      with(func(ctx context.Context, a API, n NewTenant) (any, error) { return a.AddTenant(ctx, n) }),
+	"tenants":         with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
+	"tenant":          with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
+	"check_tenant":    with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
+	"pause_tenant":    with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
+	"resume_tenant":   with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
+	"remove_tenant":   with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.RemoveTenant(ctx, s) }),
+	"status":          with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"prune":           with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"backfill":        with(func(ctx context.Context, a API, b NewBackfill) (any, error) { return a.Backfill(ctx, b) }),
+	"backfills":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Backfills(ctx) }),
+	"cancel_backfill": with(func(ctx context.Context, a API, id int64) (any, error) { return nil, a.CancelBackfill(ctx, id) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),

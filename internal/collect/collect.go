@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type Store interface {
 	ListTenants(ctx context.Context) ([]drover.Tenant, error)
 	Generation(ctx context.Context) (uint64, error)
 	Flush(ctx context.Context, whole map[drover.Feed]drover.Instant) error
+	Backfills(ctx context.Context, f ledger.BackfillFilter) ([]ledger.Backfill, error)
 }
 
 // Compare tells revisions apart; internal/revision is the one used.
@@ -68,6 +70,8 @@ type Options struct {
 	FlushEvery  time.Duration // how often the time of the last whole read is stored, 10 min by default
 	TenantCheck time.Duration // how often the list of tenants is compared with the ledger's, 2 s by default
 	Seed        uint64        // of the jitter; 0 draws one
+	// Only limits which tenants are read; nil: all that are active.
+	Only func(t drover.Tenant) bool
 	// Allowance is how many requests a minute a tenant's source may get; 0, or
 	// no function: as many as it takes.
 	Allowance func(t drover.Tenant, s drover.SourceID) int
@@ -80,7 +84,7 @@ type Options struct {
 // Event is one thing that happened to a feed.
 type Event struct {
 	Feed drover.Feed
-	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, failed, parked, freed, incident, incident_over
+	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, backfilled, failed, parked, freed, incident, incident_over
 	N    int
 	Late time.Duration // for late: how late the row was
 	Skew time.Duration // for skew: how far the server's clock is ahead of ours
@@ -99,6 +103,8 @@ type Collector struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	readers map[drover.Feed]*reader
+	// backfills are the open ones that were seen last.
+	backfills map[drover.Feed][]int64
 }
 
 // New checks the options and returns a Collector.
@@ -213,10 +219,14 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 	if err != nil {
 		return err
 	}
+	open, err := c.opt.Store.Backfills(ctx, ledger.BackfillFilter{State: ledger.BackfillOpen})
+	if err != nil {
+		return err
+	}
 	*seen = generation
 	wanted := make(map[drover.Feed]drover.Tenant)
 	for _, t := range tenants {
-		if t.State != drover.Active {
+		if t.State != drover.Active || c.opt.Only != nil && !c.opt.Only(t) {
 			continue
 		}
 		for _, s := range t.Sources {
@@ -233,6 +243,7 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 			delete(c.readers, f)
 		}
 	}
+	c.tellBackfills(open)
 	var fresh []*reader
 	for f, t := range wanted {
 		if r := c.readers[f]; r != nil {
@@ -250,6 +261,21 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 		c.queue.put(r, time.Now().Add(c.randomLocked(spread)))
 	}
 	return nil
+}
+
+// tellBackfills tells the feeds whose open backfills are others than before.
+func (c *Collector) tellBackfills(open []ledger.Backfill) {
+	now := make(map[drover.Feed][]int64)
+	for i := range open {
+		now[open[i].Feed] = append(now[open[i].Feed], open[i].ID)
+	}
+	for f, r := range c.readers {
+		if !slices.Equal(now[f], c.backfills[f]) {
+			r.asked.Store(true)
+			c.queue.hasten(r, time.Now())
+		}
+	}
+	c.backfills = now
 }
 
 // flush stores, for all feeds together, when they were last read whole.

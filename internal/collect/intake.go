@@ -47,7 +47,9 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 			c.Update, c.Open = r.skipped(*run.skip)
 		}
 		if run.pages == 0 {
-			if g := r.beyondRetention(run.span.From); g != nil {
+			if run.behind != nil {
+				r.setBehind(run, &c)
+			} else if g := r.beyondRetention(run.span.From); g != nil {
 				c.Open = append(c.Open, *g)
 			}
 		}
@@ -66,6 +68,9 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	if run.purpose == readGap {
 		update, open := r.gapProgress(run, page)
 		c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
+	}
+	if run.purpose == readHistory {
+		r.historyProgress(run, page, &c)
 	}
 	update, open := r.splits(c.Update)
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
@@ -104,7 +109,7 @@ func (r *reader) providerOf(run *run) string {
 // commit stores c if there is anything in it worth a write, and remembers
 // what was stored. How far an empty read came is kept in memory only.
 func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
-	if len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Aside) > 0 || c.Parked != nil {
+	if len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Backfills)+len(c.Aside) > 0 || c.Parked != nil {
 		done, err := r.c.opt.Store.Commit(ctx, c)
 		if err != nil {
 			return err
@@ -112,6 +117,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 		for _, g := range done.Gaps {
 			r.kept(g)
 		}
+		r.keptBackfills(done.Backfills)
 		r.leave = nil
 		if c.Whole.Known() {
 			r.unstored.Store(int64(drover.NoInstant))
@@ -124,7 +130,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 	} else if c.Whole.Known() {
 		r.unstored.Store(int64(c.Whole))
 	}
-	run.skip = nil
+	run.skip, run.behind = nil, nil
 	r.own = r.own || len(c.Revisions) > 0
 	if c.Cursor != nil {
 		r.through = c.Cursor.Through
@@ -284,7 +290,7 @@ func (r *reader) revision(ctx context.Context, run *run, row *drover.Row, stored
 			return nil, nil
 		case waiting:
 			// The tail reads it again by itself, by its overlap.
-			if (run.purpose == readSweep || run.purpose == readGap) && len(r.confirm) < maxConfirm {
+			if (run.purpose == readSweep || run.purpose == readGap || run.purpose == readHistory) && len(r.confirm) < maxConfirm {
 				r.confirm = append(r.confirm, drover.Span{From: row.Changed, To: row.Changed + 1})
 			}
 			return nil, nil
@@ -297,8 +303,12 @@ func (r *reader) revision(ctx context.Context, run *run, row *drover.Row, stored
 	switch {
 	case !row.Changed.Known():
 		rev.Flags |= drover.NoTime
+	case run.purpose == readHistory:
 	case run.lateBelow.Known() && row.Changed < run.lateBelow && !r.inGap(row.Changed):
 		rev.Flags |= drover.Late
+	}
+	if run.purpose == readHistory {
+		rev.Flags |= drover.History
 	}
 	if err := r.trace(ctx, rev, id.alert); err != nil {
 		return nil, err
@@ -343,15 +353,15 @@ func (r *reader) trace(ctx context.Context, rev *drover.Revision, alert drover.H
 	return nil
 }
 
-// inGap reports whether i lies in an open gap: a row found there is not late,
-// it was known to be missing.
+// inGap reports whether i lies in an open gap, or in the past that is yet to be
+// read: a row found there is not late, it was known to be missing.
 func (r *reader) inGap(i drover.Instant) bool {
 	for _, g := range r.gaps {
 		if g.Span.Contains(i) {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(r.unread(), func(s drover.Span) bool { return s.Contains(i) })
 }
 
 // sayUnstable tells once that a row has more states under one change time than

@@ -12,7 +12,8 @@ import (
 	"drover/internal/ledger"
 )
 
-// reader reads one feed: its tail, and beside it one sweep or gap at a time.
+// reader reads one feed: its tail, and beside it one sweep or gap at a time, and
+// where there is none, its past.
 // Only one worker at a time holds it.
 type reader struct {
 	c      *Collector
@@ -24,6 +25,8 @@ type reader struct {
 	unstored atomic.Int64
 	// freed: the app's incident is over; the tail is due.
 	freed atomic.Bool
+	// asked: backfills were added or cancelled.
+	asked atomic.Bool
 	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
 
 	// Of the queue, guarded by its lock.
@@ -38,19 +41,22 @@ type reader struct {
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
 	allowance
-	own     bool // rows of the tenant itself have been read
-	gaps    []gap
-	known   *knowledge
-	server  clock
-	tail    *run
-	side    *run
-	nextAt  time.Time    // when the tail is due
-	sweepAt []time.Time  // when each sweep is due
-	swept   []int        // failures of each sweep in a row
-	leave   []drover.Gap // what sweeps could not read, to be opened with the next commit
-	fails   int          // failures of the tail in a row
-	failed  time.Time    // the first of them
-	confirm []drover.Span
+	own       bool // rows of the tenant itself have been read
+	gaps      []gap
+	blind     bool // the server does not tell the time
+	backfills []backfill
+	known     *knowledge
+	server    clock
+	tail      *run
+	side      *run
+	past      *run         // of a backfill
+	nextAt    time.Time    // when the tail is due
+	sweepAt   []time.Time  // when each sweep is due
+	swept     []int        // failures of each sweep in a row
+	leave     []drover.Gap // what sweeps could not read, to be opened with the next commit
+	fails     int          // failures of the tail in a row
+	failed    time.Time    // the first of them
+	confirm   []drover.Span
 }
 
 // clock estimates the server's time between two answers.
@@ -102,10 +108,11 @@ func (r *reader) hear(date drover.Instant) {
 type purpose string
 
 const (
-	readTail  purpose = "tail"
-	readSweep purpose = "sweep"
-	readGap   purpose = "gap"
-	readAgain purpose = "confirm"
+	readTail    purpose = "tail"
+	readSweep   purpose = "sweep"
+	readGap     purpose = "gap"
+	readAgain   purpose = "confirm"
+	readHistory purpose = "history"
 )
 
 // run is one pass under way.
@@ -122,6 +129,8 @@ type run struct {
 	at        drover.Instant // how far it has come
 	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
 	skipped   bool           // the pass left something out
+	backfill  int64          // ID of the one that is read
+	behind    *drover.Span   // opened with the first page: the past of a new feed
 	pages     int
 	rows      int
 	held      *drover.Page // was read, and the ledger has not taken it yet
@@ -165,6 +174,12 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return r.failure(ctx, nil, err)
 		}
 	}
+	if r.asked.Swap(false) {
+		if err := r.reload(ctx); err != nil {
+			r.asked.Store(true)
+			return r.failure(ctx, nil, err)
+		}
+	}
 	if r.freed.Swap(false) {
 		r.nextAt = time.Now()
 	}
@@ -190,6 +205,18 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 		if err := r.slice(ctx, r.side, sidePages); err != nil {
 			return r.failure(ctx, r.side, err)
 		}
+	} else if r.mayReadBeside() {
+		if r.past == nil {
+			r.past = r.openPast()
+		}
+		if r.past != nil && !r.backfillDue(r.past) {
+			return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
+		}
+		if r.past != nil {
+			if err := r.slice(ctx, r.past, sidePages); err != nil {
+				return r.failure(ctx, r.past, err)
+			}
+		}
 	}
 	return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
 }
@@ -203,7 +230,7 @@ func (r *reader) take(ctx context.Context) error {
 	r.taken, r.epoch, r.parked = true, state.Epoch, state.Parked
 	// What was read whole without finding anything moved no cursor.
 	r.through, r.whole = state.Whole, state.Whole
-	r.tail, r.side, r.confirm = nil, nil, nil
+	r.tail, r.side, r.past, r.confirm = nil, nil, nil, nil
 	if c := state.Cursor; c.Source != "" {
 		r.through = max(c.Through, r.through)
 		if c.Version != r.source.Version() {
@@ -216,6 +243,10 @@ func (r *reader) take(ctx context.Context) error {
 	r.gaps = r.gaps[:0]
 	for _, g := range state.Gaps {
 		r.gaps = append(r.gaps, gap{Gap: g})
+	}
+	r.backfills = r.backfills[:0]
+	for _, b := range state.Backfills {
+		r.backfills = append(r.backfills, backfill{Backfill: b})
 	}
 	now := time.Now()
 	r.nextAt = now
@@ -237,12 +268,21 @@ func (r *reader) deepest() time.Duration {
 
 // openTail begins a read of everything from the cursor, less the overlap, on.
 // It never reaches back behind the tenant's start or into a gap that is still
-// open. With skip, it begins behind that gap instead.
+// open. With skip, it begins behind that gap instead. A feed that has never been
+// read begins near now.
 func (r *reader) openTail(skip *drover.Gap) *run {
 	t := r.tenant.Load()
 	from := t.Start
+	var behind *drover.Span
 	if r.through.Known() {
 		from = max(from, r.through.Add(-r.c.opt.Overlap))
+	} else {
+		from, behind = r.firstRead(from)
+	}
+	for i := range r.backfills {
+		if b := &r.backfills[i]; b.First && b.Span.To <= r.through {
+			from = max(from, b.Span.To)
+		}
 	}
 	for _, g := range r.gaps {
 		if g.Provider == "" && g.Span.To <= r.through {
@@ -253,7 +293,7 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 		from = max(from, skip.Span.To)
 	}
 	span := drover.Span{From: from, To: drover.NoInstant}
-	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
+	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip, behind: behind}
 }
 
 // mayReadBeside reports whether anything is read beside the tail: not while it
@@ -302,23 +342,26 @@ func (r *reader) openSide() *run {
 	return nil
 }
 
-// besideGaps is what of a span lies in no open gap: a sweep does not stop where
-// a gap is tried anyway.
+// besideGaps is what of a span lies in no open gap, nor in the past that is yet
+// to be read: a sweep does not stop where that is done anyway.
 func (r *reader) besideGaps(span drover.Span) []drover.Span {
 	parts := []drover.Span{span}
+	out := r.unread()
 	for _, g := range r.gaps {
-		if g.Provider != "" {
-			continue
+		if g.Provider == "" {
+			out = append(out, g.Span)
 		}
+	}
+	for _, g := range out {
 		var beside []drover.Span
 		for _, p := range parts {
-			if g.Span.From >= p.To || !g.Span.Open() && g.Span.To <= p.From {
+			if g.From >= p.To || !g.Open() && g.To <= p.From {
 				beside = append(beside, p)
 				continue
 			}
-			beside = append(beside, drover.Span{From: p.From, To: g.Span.From})
-			if !g.Span.Open() {
-				beside = append(beside, drover.Span{From: g.Span.To, To: p.To})
+			beside = append(beside, drover.Span{From: p.From, To: g.From})
+			if !g.Open() {
+				beside = append(beside, drover.Span{From: g.To, To: p.To})
 			}
 		}
 		parts = beside
@@ -359,6 +402,9 @@ func (r *reader) nextDue() time.Time {
 			earlier(g.due)
 		}
 	}
+	for i := range r.backfills {
+		earlier(r.backfills[i].due)
+	}
 	return due
 }
 
@@ -380,6 +426,14 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 		if fetched {
 			r.hear(page.Server)
 			r.c.board.succeeded(r, r.tenant.Load().App)
+		}
+		if fetched && r.misled(run) {
+			if p, ok := run.pass.(interface{ Close() }); ok {
+				p.Close()
+			}
+			r.tail = r.openTail(nil)
+			run = r.tail
+			continue
 		}
 		run.held = &page
 		fresh, err := r.book(ctx, run, page)
@@ -406,6 +460,12 @@ func (r *reader) finish(run *run, page drover.Page) {
 	if p, ok := run.pass.(interface{ Close() }); ok {
 		p.Close()
 	}
+	defer r.knowsAll()
+	if run.purpose == readHistory {
+		r.past = nil
+		r.known.endSide()
+		return
+	}
 	if run.purpose != readTail {
 		r.side = nil
 		r.known.endSide()
@@ -418,6 +478,13 @@ func (r *reader) finish(run *run, page drover.Page) {
 	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
 	r.known.caughtUp()
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
+}
+
+// knowsAll ends the first read of a feed, when its past has been read as well.
+func (r *reader) knowsAll() {
+	if r.whole.Known() && len(r.unread()) == 0 {
+		r.known.fresh = nil
+	}
 }
 
 // goOnSweeping begins the next part of a sweep.
@@ -461,6 +528,9 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 		if unbooked {
 			return now.Add(r.c.pause(err, 1)), nil
 		}
+		if run.purpose == readHistory {
+			return r.pastFailed(ctx, run, err)
+		}
 		return r.sideFailed(run, err), nil
 	}
 	if r.fails == 0 {
@@ -501,7 +571,7 @@ func (r *reader) log(err error, wait time.Duration) {
 }
 
 // forget drops what is in memory; the next turn takes the feed anew.
-func (r *reader) forget() { r.taken, r.tail, r.side = false, nil, nil }
+func (r *reader) forget() { r.taken, r.tail, r.side, r.past = false, nil, nil, nil }
 
 // park writes down why the feed is not read, once.
 func (r *reader) park(ctx context.Context, err error) {

@@ -29,7 +29,9 @@ type api struct {
 	skipped func(t drover.TenantID, span drover.Span) []drover.Skipped
 	asked   map[drover.TenantID][]time.Time
 	spans   []drover.Span
-	served  int // rows
+	served  int           // rows
+	past    int           // rows of reads that do not reach up to now
+	behind  time.Duration // how far the server's clock is behind ours
 	page    int
 	overlap int  // rows with which a page begins that ended the one before
 	again   int  // rows of a later page that come again
@@ -89,7 +91,7 @@ type pass struct {
 func (p *pass) Next(context.Context) (drover.Page, error) {
 	p.a.mu.Lock()
 	defer p.a.mu.Unlock()
-	now := time.Now()
+	now := time.Now().Add(-p.a.behind)
 	p.a.asked[p.t] = append(p.a.asked[p.t], now)
 	p.a.spans = append(p.a.spans, p.span)
 	if p.a.fail != nil {
@@ -120,6 +122,9 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 	}
 	n := min(p.a.page, len(p.got)-p.at)
 	p.a.served += n
+	if !p.span.Open() && now.Sub(p.span.To.Time()) >= 30*time.Minute {
+		p.a.past += n
+	}
 	out := drover.Page{Rows: p.got[p.at : p.at+n], Server: drover.InstantOf(now), Through: p.span.From}
 	p.at += n
 	if n > 0 {

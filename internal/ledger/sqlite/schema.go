@@ -49,4 +49,9 @@ var migrations = [][]string{
 			n INTEGER NOT NULL, PRIMARY KEY (day, tenant, source, severity, sink, what)) WITHOUT ROWID`,
 		`INSERT INTO meta VALUES ('generation', '1'), ('credentials', '0'), ('ready', '0'), ('clean', '1')`,
 	},
+	{
+		`CREATE TABLE backfills (id INTEGER PRIMARY KEY, fid INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, at INTEGER NOT NULL, first INTEGER NOT NULL,
+			state TEXT NOT NULL, asked INTEGER NOT NULL, changed INTEGER NOT NULL, pages INTEGER NOT NULL DEFAULT 0, rows INTEGER NOT NULL DEFAULT 0, found INTEGER NOT NULL DEFAULT 0)`,
+		`CREATE INDEX backfills_by_state ON backfills (state, fid)`,
+	},
 }

@@ -114,6 +114,7 @@ func (s *Store) RemoveTenant(ctx context.Context, id drover.TenantID) error {
 			return err
 		}
 		tx.exec(`UPDATE feeds SET epoch = epoch + 1, floor = head WHERE tenant = ?`, string(id))
+		tx.exec(`UPDATE backfills SET state = 'cancelled', changed = ? WHERE state = 'open' AND fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, s.now(), string(id))
 		s.enter(tx, "erased", drover.Feed{Tenant: id}, t.Name)
 		generation(tx)
 		return tx.err
