@@ -88,12 +88,13 @@ func (a *app) run(ctx context.Context) (err error) {
 	}
 	local := a.local()
 	local.Started, local.Whole = time.Now(), col.Whole
+	watching(local, col)
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,
 		"deliver": del.Run,
 		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
-		"health":  func(ctx context.Context) error { return a.health(ctx) },
+		"health":  func(ctx context.Context) error { return a.health(ctx, metrics(col)) },
 		"prune":   a.prune,
 	})
 }
@@ -133,8 +134,8 @@ func (a *app) allowance(t drover.Tenant, s drover.SourceID) int {
 	return int(a.cfg.Collect.Share.Of(defender.PerMinute(s)))
 }
 
-// health answers /live and /ready.
-func (a *app) health(ctx context.Context) error {
+// health answers /live, /ready and /metrics.
+func (a *app) health(ctx context.Context, metrics http.HandlerFunc) error {
 	if a.cfg.Listen.Health == "none" {
 		<-ctx.Done()
 		return nil
@@ -144,6 +145,7 @@ func (a *app) health(ctx context.Context) error {
 		return denied("listen for health", "set listen: health: to a free address, or to none", err)
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", metrics)
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive\n") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.store.Ready(r.Context()); err != nil {

@@ -53,6 +53,7 @@ type FeedStatus struct {
 	Revisions uint64          `json:"revisions"`
 	Parked    string          `json:"parked,omitempty"`
 	OpenGaps  int             `json:"open_gaps"`
+	Watch     *FeedWatch      `json:"watch,omitempty"` // of a running process
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -127,6 +128,7 @@ type Status struct {
 	Gaps        []GapStatus      `json:"open_gaps"`
 	Backfills   []BackfillStatus `json:"open_backfills"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
+	Silent      []SilentSource   `json:"silent_sources,omitempty"`
 	Used        int64            `json:"ledger_bytes"`
 }
 

@@ -32,6 +32,9 @@ type Local struct {
 	// Whole tells when feeds were last read whole, where that is not in the
 	// ledger yet. It may be nil.
 	Whole func() map[drover.Feed]drover.Instant
+	// Watch and SilentSources are what a running process has seen. Both may be nil.
+	Watch         func() map[drover.Feed]FeedWatch
+	SilentSources func() []SilentSource
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 }
@@ -156,6 +159,10 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if l.Whole != nil {
 		live = l.Whole()
 	}
+	var seen map[drover.Feed]FeedWatch
+	if l.Watch != nil {
+		seen = l.Watch()
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
 		if w, ok := live[f.Feed]; ok {
@@ -165,6 +172,9 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 		s.Through = f.Whole
 		if f.Cursor.Source != "" {
 			s.Through = max(f.Cursor.Through, f.Whole)
+		}
+		if w, ok := seen[f.Feed]; ok {
+			s.Watch = &w
 		}
 		byTenant[f.Feed.Tenant] = append(byTenant[f.Feed.Tenant], s)
 	}
@@ -271,6 +281,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	var err error
 	if s.Tenants, err = l.Tenants(ctx); err != nil {
 		return s, err
+	}
+	if l.SilentSources != nil {
+		s.Silent = l.SilentSources()
 	}
 	for _, sink := range l.Sinks {
 		st, err := l.sink(ctx, sink)

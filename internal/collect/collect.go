@@ -35,6 +35,7 @@ type Store interface {
 	Generation(ctx context.Context) (uint64, error)
 	Flush(ctx context.Context, whole map[drover.Feed]drover.Instant) error
 	Backfills(ctx context.Context, f ledger.BackfillFilter) ([]ledger.Backfill, error)
+	Counts(ctx context.Context, tenant drover.TenantID) ([]ledger.DayCount, error)
 }
 
 // Compare tells revisions apart; internal/revision is the one used.
@@ -84,7 +85,8 @@ type Options struct {
 // Event is one thing that happened to a feed.
 type Event struct {
 	Feed drover.Feed
-	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, backfilled, failed, parked, freed, incident, incident_over
+	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, backfilled, failed, parked, freed, incident, incident_over,
+	// lateness, lateness_over, silent, heard, source_silent, source_heard
 	N    int
 	Late time.Duration // for late: how late the row was
 	Skew time.Duration // for skew: how far the server's clock is ahead of ours
@@ -105,6 +107,9 @@ type Collector struct {
 	readers map[drover.Feed]*reader
 	// backfills are the open ones that were seen last.
 	backfills map[drover.Feed][]int64
+
+	crowdsMu sync.Mutex
+	crowds   map[part]*crowd
 }
 
 // New checks the options and returns a Collector.
@@ -135,6 +140,7 @@ func New(opt Options) (*Collector, error) {
 		queue:   newQueue(),
 		rng:     rand.New(rand.NewPCG(opt.Seed, 1)),
 		readers: make(map[drover.Feed]*reader),
+		crowds:  make(map[part]*crowd),
 	}
 	for _, s := range opt.Sources {
 		c.sources[s.ID()] = s
@@ -167,7 +173,8 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { c.queue.tick(ctx) })
 
-	check, flush := time.NewTicker(c.opt.TenantCheck), time.NewTicker(c.opt.FlushEvery)
+	check, flush, silence := time.NewTicker(c.opt.TenantCheck), time.NewTicker(c.opt.FlushEvery), time.NewTicker(silenceEvery)
+	defer silence.Stop()
 	defer check.Stop()
 	defer flush.Stop()
 	for ctx.Err() == nil {
@@ -179,6 +186,8 @@ func (c *Collector) Run(ctx context.Context) error {
 			}
 		case <-flush.C:
 			c.flush(ctx)
+		case <-silence.C:
+			c.checkSilence()
 		}
 	}
 	c.queue.close()

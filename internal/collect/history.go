@@ -187,6 +187,7 @@ func (r *reader) keptBackfills(stored []ledger.Backfill) {
 		switch {
 		case s.State != ledger.BackfillOpen:
 			r.backfills = slices.DeleteFunc(r.backfills, func(b backfill) bool { return b.ID == s.ID })
+			r.unlearn()
 			if s.State == ledger.BackfillDone {
 				r.c.log.Info("history has been read", "feed", r.feed, "span", s.Span, "rows", s.Rows, "new", s.Found)
 				r.c.notify(Event{Feed: r.feed, What: "backfilled", N: int(s.Found)})

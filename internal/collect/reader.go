@@ -28,6 +28,7 @@ type reader struct {
 	// asked: backfills were added or cancelled.
 	asked atomic.Bool
 	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
+	watch watch
 
 	// Of the queue, guarded by its lock.
 	due     time.Time
@@ -155,6 +156,7 @@ const (
 func newReader(c *Collector, f drover.Feed, t drover.Tenant) *reader {
 	r := &reader{c: c, feed: f, source: c.sources[f.Source], at: -1}
 	r.server.said = drover.NoInstant
+	r.watch.whole = drover.NoInstant
 	r.unstored.Store(int64(drover.NoInstant))
 	r.tenant.Store(&t)
 	return r
@@ -198,6 +200,7 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return time.Now().Add(r.short()), nil // more to read; others first
 		}
 	}
+	r.observe(ctx)
 	if r.side == nil {
 		r.side = r.openSide()
 	}

@@ -173,6 +173,8 @@ type world struct {
 	events []collect.Event
 	cancel context.CancelFunc
 	done   chan error
+
+	collector *collect.Collector
 }
 
 func tenantID(n int) drover.TenantID {
@@ -221,6 +223,7 @@ func (w *world) beginWith(source drover.Source) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.collector = c
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.done = cancel, make(chan error, 1)
 	go func() { w.done <- c.Run(ctx) }()
