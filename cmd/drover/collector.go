@@ -12,5 +12,5 @@ func (a *app) collector(only func(drover.Tenant) bool, notify func(collect.Event
 		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
 	}
 	return collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Only: only, Log: a.log, Notify: notify})
+		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Only: only, Steady: a.steady, Log: a.log, Notify: notify})
 }

@@ -40,6 +40,7 @@ type app struct {
 	https  map[string]*httpx.Client // by cloud
 	store  ledger.Store
 	dial   dialer
+	steady bool // feeds are read at the interval, whatever happens; only the benchmark wants that
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.

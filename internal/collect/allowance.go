@@ -33,3 +33,12 @@ func (r *reader) short() time.Duration {
 	}
 	return time.Duration((a.used - bucket + min(bucket, sidePages)) / perSecond * float64(time.Second))
 }
+
+// ample reports whether more than half of the bucket is left.
+func (r *reader) ample() bool {
+	if r.c.opt.Allowance == nil {
+		return true
+	}
+	perMinute := float64(r.c.opt.Allowance(*r.tenant.Load(), r.feed.Source))
+	return perMinute <= 0 || r.allowance.used < max(perMinute/3, 1)/2
+}

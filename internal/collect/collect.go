@@ -64,7 +64,8 @@ type Options struct {
 	Store       Store
 	Sources     []drover.Source
 	Compare     Compare
-	Interval    time.Duration // between reads of a feed's tail, 60 s by default
+	Interval    time.Duration // between reads of a feed's tail, 60 s by default; a quarter of it after new rows, up to twice it where nothing happens
+	Steady      bool          // the interval is kept to, whatever happens
 	Overlap     time.Duration // how far each read reaches back, 15 min by default
 	Sweeps      []Sweep       // DefaultSweeps if nil
 	Concurrency int           // feeds read at the same time, 16 by default

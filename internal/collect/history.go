@@ -64,12 +64,6 @@ func (r *reader) misled(run *run) bool {
 	return r.blind || run.behind.To > now.Add(-firstTail/2)
 }
 
-// setBehind books with the first page of a feed what lies behind its tail.
-func (r *reader) setBehind(run *run, c *ledger.Commit) {
-	c.Backfills = append(c.Backfills, ledger.Backfill{Span: *run.behind})
-	r.forgotten(*run.behind, c)
-}
-
 // forgotten books as a gap what of a span the API does not keep any more. It is
 // asked for all the same: it may show more than it says.
 func (r *reader) forgotten(span drover.Span, c *ledger.Commit) {
@@ -129,7 +123,7 @@ func (r *reader) historyProgress(run *run, page drover.Page, c *ledger.Commit) {
 		next.At = min(max(next.At, page.Through), run.span.To)
 	}
 	if b.First && run.pages == 0 {
-		r.forgotten(run.span, c) // while it waited
+		r.forgotten(run.span, c)
 	}
 	c.Backfills = append(c.Backfills, next)
 }

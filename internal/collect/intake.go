@@ -48,7 +48,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 		}
 		if run.pages == 0 {
 			if run.behind != nil {
-				r.setBehind(run, &c)
+				c.Backfills = append(c.Backfills, ledger.Backfill{Span: *run.behind})
 			} else if g := r.beyondRetention(run.span.From); g != nil {
 				c.Open = append(c.Open, *g)
 			}
@@ -355,15 +355,15 @@ func (r *reader) trace(ctx context.Context, rev *drover.Revision, alert drover.H
 	return nil
 }
 
-// inGap reports whether i lies in an open gap, or in the past that is yet to be
-// read: a row found there is not late, it was known to be missing.
+// inGap reports whether i lies in an open gap: a row found there is not late,
+// it was known to be missing.
 func (r *reader) inGap(i drover.Instant) bool {
 	for _, g := range r.gaps {
 		if g.Span.Contains(i) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(r.unread(), func(s drover.Span) bool { return s.Contains(i) })
+	return false
 }
 
 // sayUnstable tells once that a row has more states under one change time than

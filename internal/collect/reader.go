@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,7 @@ type reader struct {
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
 	allowance
+	pace
 	own       bool // rows of the tenant itself have been read
 	gaps      []gap
 	blind     bool // the server does not tell the time
@@ -58,51 +58,6 @@ type reader struct {
 	fails     int          // failures of the tail in a row
 	failed    time.Time    // the first of them
 	confirm   []drover.Span
-}
-
-// clock estimates the server's time between two answers.
-type clock struct {
-	said drover.Instant
-	at   time.Time
-}
-
-func (k *clock) set(i drover.Instant) {
-	if i.Known() {
-		k.said, k.at = i, time.Now()
-	}
-}
-
-func (k *clock) now() drover.Instant {
-	if !k.said.Known() {
-		return drover.NoInstant
-	}
-	return k.said.Add(time.Since(k.at))
-}
-
-// maxSkew is how far clocks may differ before it is said (reference faults
-// P13). Nothing is read by our own clock, but certificates and tokens are
-// judged by it.
-const maxSkew = 2 * time.Minute
-
-// hear takes note of what the server's clock says, and tells when it begins to
-// differ much from ours.
-func (r *reader) hear(date drover.Instant) {
-	if !date.Known() {
-		return
-	}
-	r.server.set(date)
-	// A Date is cut to the second, so half a second is missing on average.
-	d, before := time.Until(date.Time())+time.Second/2, r.skew.Load()
-	r.skew.Store(&d)
-	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
-	case far && !was:
-		if !r.c.skewed.Swap(true) { // once for all feeds
-			r.c.log.Warn("this machine's clock and the API's differ", "feed", r.feed, "api_is_ahead_by", d.Round(time.Second))
-		}
-		r.c.notify(Event{Feed: r.feed, What: "skew", N: 1, Skew: d})
-	case was && !far:
-		r.c.skewed.Store(false)
-	}
 }
 
 // purpose says why a span is read.
@@ -134,6 +89,7 @@ type run struct {
 	behind    *drover.Span   // opened with the first page: the past of a new feed
 	pages     int
 	rows      int
+	fresh     int          // of the rows, those that were new
 	held      *drover.Page // was read, and the ledger has not taken it yet
 }
 
@@ -299,79 +255,6 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip, behind: behind}
 }
 
-// mayReadBeside reports whether anything is read beside the tail: not while it
-// has never been read whole, or is failing.
-func (r *reader) mayReadBeside() bool { return r.whole.Known() && r.now().Known() && r.fails == 0 }
-
-// openSide begins the most urgent read beside the tail, or nothing.
-func (r *reader) openSide() *run {
-	if !r.mayReadBeside() {
-		return nil
-	}
-	now, t := r.now(), *r.tenant.Load()
-	begin := func(p purpose, span drover.Span) *run {
-		return &run{purpose: p, span: span, at: span.From, pass: r.source.Read(t, span), lateBelow: r.through}
-	}
-	if n := len(r.confirm); n > 0 {
-		span := r.confirm[n-1]
-		r.confirm = r.confirm[:n-1]
-		return begin(readAgain, span)
-	}
-	if g := r.dueGap(); g != nil {
-		span := g.Span
-		if span.Open() || span.To > now {
-			span.To = now
-		}
-		if span.From >= span.To {
-			g.due = time.Now().Add(r.gapWait(1)) // it has not come to be yet
-			return nil
-		}
-		run := begin(readGap, span)
-		run.gap = g.ID
-		return run
-	}
-	for i, s := range r.c.opt.Sweeps {
-		if time.Now().Before(r.sweepAt[i]) {
-			continue
-		}
-		r.sweepAt[i] = time.Now().Add(s.Every)
-		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
-		if parts := r.besideGaps(span); len(parts) > 0 {
-			run := begin(readSweep, parts[0])
-			run.sweep, run.rest = i, parts[1:]
-			return run
-		}
-	}
-	return nil
-}
-
-// besideGaps is what of a span lies in no open gap, nor in the past that is yet
-// to be read: a sweep does not stop where that is done anyway.
-func (r *reader) besideGaps(span drover.Span) []drover.Span {
-	parts := []drover.Span{span}
-	out := r.unread()
-	for _, g := range r.gaps {
-		if g.Provider == "" {
-			out = append(out, g.Span)
-		}
-	}
-	for _, g := range out {
-		var beside []drover.Span
-		for _, p := range parts {
-			if g.From >= p.To || !g.Open() && g.To <= p.From {
-				beside = append(beside, p)
-				continue
-			}
-			beside = append(beside, drover.Span{From: p.From, To: g.From})
-			if !g.Open() {
-				beside = append(beside, drover.Span{From: g.To, To: p.To})
-			}
-		}
-		parts = beside
-	}
-	return slices.DeleteFunc(parts, func(p drover.Span) bool { return p.From >= p.To })
-}
-
 // now is the server's time, or without it as much of it as has been read.
 func (r *reader) now() drover.Instant {
 	if now := r.server.now(); now.Known() {
@@ -450,6 +333,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 		run.pages++
 		run.at = max(run.at, page.Through)
 		run.rows += len(page.Rows)
+		run.fresh += fresh
 		if page.Done {
 			r.finish(run, page)
 			return nil
@@ -478,7 +362,11 @@ func (r *reader) finish(run *run, page drover.Page) {
 		return
 	}
 	r.tail = nil
-	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
+	every := r.c.opt.Interval
+	if !r.c.opt.Steady {
+		every = r.pace.next(every, run.fresh, r.ample())
+	}
+	r.nextAt = time.Now().Add(every - r.c.random(every/20))
 	r.known.caughtUp()
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
 }
@@ -488,19 +376,6 @@ func (r *reader) knowsAll() {
 	if r.whole.Known() && len(r.unread()) == 0 {
 		r.known.fresh = nil
 	}
-}
-
-// goOnSweeping begins the next part of a sweep.
-func (r *reader) goOnSweeping(done *run) {
-	if len(done.rest) == 0 {
-		r.swept[done.sweep] = 0
-		return
-	}
-	next := *done
-	next.span, next.rest, next.at = done.rest[0], done.rest[1:], done.rest[0].From
-	next.pass = r.source.Read(*r.tenant.Load(), next.span)
-	next.pages, next.rows, next.skipped = 0, 0, false
-	r.side = &next
 }
 
 // failure decides what follows an error: how long the feed waits, and whether

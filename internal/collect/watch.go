@@ -64,7 +64,7 @@ const silenceEvery = time.Minute
 
 // silenceFloor is the shortest silence that can be usual: a row may take this
 // long to become visible.
-func (c *Collector) silenceFloor() time.Duration { return max(c.opt.Overlap, 2*c.opt.Interval) }
+func (c *Collector) silenceFloor() time.Duration { return max(c.opt.Overlap, 2*slowest*c.opt.Interval) }
 
 // manySilent tenants are the least of which "all of them" is said.
 const manySilent = 3
