@@ -211,7 +211,7 @@ func crowd(t *testing.T, tenants int, span time.Duration, restart bool, slow fun
 func fine(drover.TenantID) (time.Duration, error) { return 60 * time.Millisecond, nil }
 
 func TestTenThousandTenantsAreSpreadEvenlyAlsoAfterARestart(t *testing.T) {
-	const tenants, span, window = 10_000, 30 * time.Minute, 5 * time.Second
+	const tenants, span, window = 10_000, 16 * time.Minute, 5 * time.Second
 	asked, lags := crowd(t, tenants, span, true, fine)
 	per := make(map[int64]int)
 	for _, at := range asked {
@@ -233,7 +233,7 @@ func TestTenThousandTenantsAreSpreadEvenlyAlsoAfterARestart(t *testing.T) {
 }
 
 func TestATenantThatIsSlowOrThrottledDelaysNoOther(t *testing.T) {
-	const tenants, span = 1500, time.Hour
+	const tenants, span = 1000, 40 * time.Minute
 	p99 := func(slow func(drover.TenantID) (time.Duration, error)) time.Duration {
 		_, lags := crowd(t, tenants, span, false, slow)
 		if len(lags) < tenants {
