@@ -48,6 +48,7 @@ func subject(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	a.steady = true // the reference is as well
 	start := nowInstant().Add(-60 * 24 * time.Hour)
 	if j.Window > 0 {
 		start = nowInstant()

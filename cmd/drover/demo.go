@@ -369,6 +369,7 @@ func (d *demo) progress(ctx context.Context, api admin.API) (line string, settle
 			settled = settled && f.LastWhole.Known() && f.LastWhole.Time().After(calm)
 		}
 	}
+	settled = settled && len(s.Backfills) == 0
 	line = fmt.Sprintf("ledger %6d", revisions)
 	for _, k := range s.Sinks {
 		line += fmt.Sprintf("   %s %6d", k.ID, revisions-k.Behind)

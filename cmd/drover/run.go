@@ -75,16 +75,11 @@ func (a *app) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var sweeps []collect.Sweep
-	for _, s := range a.cfg.Collect.Sweeps {
-		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
-	}
-	col, err := collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Hourly: a.hourly, Log: a.log, Notify: func(e collect.Event) {
-			if e.What == "commit" {
-				del.Hint(e.Feed, e.N)
-			}
-		}})
+	col, err := a.collector(nil, func(e collect.Event) {
+		if e.What == "commit" {
+			del.Hint(e.Feed, e.N)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -99,12 +94,13 @@ func (a *app) run(ctx context.Context) (err error) {
 		shelves = append(shelves, auditSink(d.ID, d.Sink))
 	}
 	local.AuditWith = a.auditBeside(shelves, col.Whole)
+	watching(local, col)
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
 		"collect": col.Run,
 		"deliver": del.Run,
 		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
-		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready) },
+		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
 		"prune":   a.prune,
 		"ends":    a.sayEnds,
 	})
@@ -165,8 +161,8 @@ func (a *app) ready(ctx context.Context) error {
 	return nil
 }
 
-// health answers /live and /ready.
-func (a *app) health(ctx context.Context, ready func(context.Context) error) error {
+// health answers /live, /ready and, where there are any, /metrics.
+func (a *app) health(ctx context.Context, ready func(context.Context) error, metrics http.HandlerFunc) error {
 	if a.cfg.Listen.Health == "none" {
 		<-ctx.Done()
 		return nil
@@ -175,7 +171,7 @@ func (a *app) health(ctx context.Context, ready func(context.Context) error) err
 	if err != nil {
 		return denied("listen for health", "set listen: health: to a free address, or to none", err)
 	}
-	srv := &http.Server{Handler: healthAnswers(ready), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+	srv := &http.Server{Handler: healthAnswers(ready, metrics), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -184,8 +180,11 @@ func (a *app) health(ctx context.Context, ready func(context.Context) error) err
 	return nil
 }
 
-func healthAnswers(ready func(context.Context) error) http.Handler {
+func healthAnswers(ready func(context.Context) error, metrics http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
+	if metrics != nil {
+		mux.HandleFunc("GET /metrics", metrics)
+	}
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive\n") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
 		if err := ready(r.Context()); err != nil {

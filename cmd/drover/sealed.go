@@ -51,7 +51,7 @@ func (a *app) unseal(ctx context.Context) (ok bool, err error) {
 	why.Store(&err)
 	waited := a.together(ctx, map[string]func(context.Context) error{
 		"health": func(ctx context.Context) error {
-			return a.health(ctx, func(context.Context) error { return *why.Load() })
+			return a.health(ctx, func(context.Context) error { return *why.Load() }, nil)
 		},
 		"key": func(waiting context.Context) error {
 			return a.waitForKey(waiting, &why, func(v *vault.Vault) error { return a.openWith(ctx, v) })

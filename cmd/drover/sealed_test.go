@@ -223,7 +223,7 @@ func TestSealedIsSaidByHealthAndStatus(t *testing.T) {
 			continue
 		}
 		w := httptest.NewRecorder()
-		h := healthAnswers(func(context.Context) error { return err })
+		h := healthAnswers(func(context.Context) error { return err }, nil)
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/ready", nil))
 		if text := w.Body.String(); w.Code != 503 || !strings.Contains(text, "sealed: no key") || !strings.Contains(text, "hint: ") {
 			t.Errorf("%s: ready says %d %s", name, w.Code, text)

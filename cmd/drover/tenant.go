@@ -139,7 +139,7 @@ func printTenants(w io.Writer, list []admin.TenantStatus) error {
 			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t-\t-\t-\t-\t%s\t\n", s.Name, s.Customer, s.State, s.ID)
 		}
 		for _, f := range s.Feeds {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Name, s.Customer, s.State, f.Source, f.Revisions, short(f.Through), f.OpenGaps, s.ID, clean(f.Parked))
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Name, s.Customer, s.State, f.Source, f.Revisions, short(f.Through), f.OpenGaps, s.ID, clean(f.Note()))
 		}
 	}
 	return t.Flush()
@@ -247,7 +247,7 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "How everything goes: tenants, sinks, gaps", Args: noArgs,
 		Long: `status says how far every tenant has been read and every sink has been served,
 what is missing (open gaps) and what was set aside. It exits with 1 when a feed
-is parked or a gap is open.`,
+is parked, a gap is open, or a source is silent in all tenants at once.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withOperator(c, func(api admin.API) error {
 				s, err := api.Status(c.Context())
@@ -277,7 +277,7 @@ func healthy(s admin.Status) bool {
 			}
 		}
 	}
-	return len(s.Gaps) == 0
+	return len(s.Gaps) == 0 && len(s.Silent) == 0
 }
 
 func printStatus(w io.Writer, s admin.Status) error {
@@ -301,6 +301,15 @@ func printStatus(w io.Writer, s admin.Status) error {
 		for _, g := range s.Gaps {
 			_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", g.ID, g.Tenant, g.Source, g.Sink, short(g.From), short(g.To), g.Tries, clean(strings.TrimSpace(g.Provider+" "+g.Cause)))
 		}
+	}
+	for _, x := range s.Silent {
+		_, _ = fmt.Fprintf(t, "\nsilent in all %d tenants since %s: %s\n", x.Tenants, short(x.Since), clean(strings.TrimSpace(string(x.Source)+" "+x.Product)))
+	}
+	for i, b := range s.Backfills {
+		if i == 0 {
+			_, _ = fmt.Fprintln(t, "\nHISTORY\tTENANT\tSOURCE\tTO\tREAD UP TO\tROWS\tLEFT")
+		}
+		_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", b.ID, clean(b.Name), b.Source, short(b.To), short(b.At), b.Rows, left(b))
 	}
 	printClocks(t, s)
 	for _, e := range s.Ends {

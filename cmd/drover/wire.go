@@ -45,6 +45,7 @@ type app struct {
 	ends   ends
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
+	steady    bool // feeds are read at the interval, whatever happens; only the benchmark wants that
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.
@@ -341,6 +342,7 @@ func (a *app) local() *admin.Local {
 		Revisions: a.revisions(),
 		Routed:    a.cfg.Routes.Routed,
 		AuditWith: a.auditAlone,
+		Allowance: a.allowance,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
 		},

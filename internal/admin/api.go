@@ -15,6 +15,7 @@ import (
 
 // API is what can be asked.
 type API interface {
+	Backfilling
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -92,6 +93,7 @@ type FeedStatus struct {
 	// answer; nil while nobody reads.
 	ClockAhead *time.Duration `json:"clock_ahead_ns,omitempty"`
 	Secondary  bool           `json:"secondary,omitempty"` // tells alerts that the primary source tells
+	Watch      *FeedWatch     `json:"watch,omitempty"`     // of a running process
 }
 
 // TenantStatus is a tenant and its feeds.
@@ -175,11 +177,13 @@ type Status struct {
 	Tenants     []TenantStatus   `json:"tenants"`
 	Sinks       []SinkStatus     `json:"sinks"`
 	Gaps        []GapStatus      `json:"open_gaps"`
+	Backfills   []BackfillStatus `json:"open_backfills"`
 	Aside       map[string]int64 `json:"set_aside"` // by reason, at reading
 	Ends        []EndStatus      `json:"ends_soon,omitempty"`
 	// EntraAhead is how far Entra's clock is ahead of ours, by its last
 	// answer; nil before any.
 	EntraAhead *time.Duration `json:"entra_clock_ahead_ns,omitempty"`
+	Silent     []SilentSource `json:"silent_sources,omitempty"`
 	Used       int64          `json:"ledger_bytes"`
 }
 

@@ -53,6 +53,12 @@ type Local struct {
 	// Cover asks each feed of a tenant what its token carries and whether the
 	// API answers; fresh: with new tokens. It may be nil.
 	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
+	// Allowance is how many requests a minute a tenant's source may get; 0: not
+	// known. It may be nil.
+	Allowance func(t drover.Tenant, s drover.SourceID) int
+	// Watch and SilentSources are what a running process has seen. Both may be nil.
+	Watch         func() map[drover.Feed]FeedWatch
+	SilentSources func() []SilentSource
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 
@@ -191,6 +197,10 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if l.Skew != nil {
 		skew = l.Skew()
 	}
+	var seen map[drover.Feed]FeedWatch
+	if l.Watch != nil {
+		seen = l.Watch()
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
 		if w, ok := live[f.Feed]; ok {
@@ -203,6 +213,9 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 		}
 		if d, ok := skew[f.Feed]; ok {
 			s.ClockAhead = &d
+		}
+		if w, ok := seen[f.Feed]; ok {
+			s.Watch = &w
 		}
 		byTenant[f.Feed.Tenant] = append(byTenant[f.Feed.Tenant], s)
 	}
@@ -333,6 +346,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	if s.Tenants, err = l.Tenants(ctx); err != nil {
 		return s, err
 	}
+	if l.SilentSources != nil {
+		s.Silent = l.SilentSources()
+	}
 	for _, sink := range l.Sinks {
 		st, err := l.sink(ctx, sink)
 		if err != nil {
@@ -346,6 +362,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	}
 	for _, g := range gaps {
 		s.Gaps = append(s.Gaps, gapStatus(g))
+	}
+	if s.Backfills, err = l.backfills(ctx, ledger.BackfillFilter{State: ledger.BackfillOpen}); err != nil {
+		return s, err
 	}
 	aside, err := l.Store.SetAside(ctx, ledger.AsideFilter{Unresolved: true})
 	if err != nil {

@@ -46,6 +46,9 @@ var calls = map[string]call{
 	"alert_diff": with(func(ctx context.Context, a API, d diffOrder) (any, error) {
 		return a.AlertDiff(ctx, d.AlertRef, d.From, d.To)
 	}),
+	"backfill":        with(func(ctx context.Context, a API, b NewBackfill) (any, error) { return a.Backfill(ctx, b) }),
+	"backfills":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Backfills(ctx) }),
+	"cancel_backfill": with(func(ctx context.Context, a API, id int64) (any, error) { return nil, a.CancelBackfill(ctx, id) }),
 	"acknowledge_gap": with(func(ctx context.Context, a API, g gapAck) (any, error) {
 		return nil, a.AcknowledgeGap(ctx, g.ID, g.Why)
 	}),

@@ -39,14 +39,30 @@ func (b *bucket) short(most int, over time.Duration, now time.Time) time.Duratio
 	return time.Duration((b.used - size + min(size, sidePages)) / perSecond * float64(time.Second))
 }
 
-// short is how long the feed must wait, 0 if it may ask.
-func (r *reader) short() time.Duration {
-	most := func(of func(drover.Tenant, drover.SourceID) int) int {
-		if of == nil {
+// ample reports whether more than half of the bucket is left.
+func (b *bucket) ample(most int) bool { return most <= 0 || b.used < max(float64(most)/3, 1)/2 }
+
+// limits are how many requests a minute and an hour the feed may use, 0 for no
+// bound.
+func (r *reader) limits() (minute, hour int) {
+	of := func(most func(drover.Tenant, drover.SourceID) int) int {
+		if most == nil {
 			return 0
 		}
-		return of(*r.tenant.Load(), r.feed.Source)
+		return most(*r.tenant.Load(), r.feed.Source)
 	}
+	return of(r.c.opt.Allowance), of(r.c.opt.Hourly)
+}
+
+// short is how long the feed must wait, 0 if it may ask.
+func (r *reader) short() time.Duration {
+	minute, hour := r.limits()
 	now := time.Now()
-	return max(r.allowance.minute.short(most(r.c.opt.Allowance), time.Minute, now), r.allowance.hour.short(most(r.c.opt.Hourly), time.Hour, now))
+	return max(r.allowance.minute.short(minute, time.Minute, now), r.allowance.hour.short(hour, time.Hour, now))
+}
+
+// ample reports whether more than half of what is allowed is left.
+func (r *reader) ample() bool {
+	minute, hour := r.limits()
+	return r.allowance.minute.ample(minute) && r.allowance.hour.ample(hour)
 }

@@ -69,7 +69,7 @@ func TestNoMinuteSeesMoreRequestsThanAreAllowed(t *testing.T) {
 
 func TestNoHourSeesMoreRequestsThanAreAllowed(t *testing.T) {
 	story(t, 2, func(w *world) {
-		w.hourly, w.api.page = 150, 5
+		w.perHour, w.api.page = 150, 5
 		now := time.Now()
 		for n := range 2000 {
 			w.api.add(tenantID(0), at(fmt.Sprint("a", n), now.Add(time.Duration(n-2400)*time.Minute)))
@@ -85,7 +85,7 @@ func TestNoHourSeesMoreRequestsThanAreAllowed(t *testing.T) {
 			times := w.api.asked[tenantID(n)]
 			for i, from := range times {
 				end, _ := slices.BinarySearchFunc(times, from.Add(time.Hour), time.Time.Compare)
-				if end-i > w.hourly {
+				if end-i > w.perHour {
 					t.Fatalf("tenant %d: %d requests in the hour from %s", n, end-i, from)
 				}
 			}

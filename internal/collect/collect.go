@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,8 @@ type Store interface {
 	ListTenants(ctx context.Context) ([]drover.Tenant, error)
 	Generation(ctx context.Context) (uint64, error)
 	Flush(ctx context.Context, whole map[drover.Feed]drover.Instant) error
+	Backfills(ctx context.Context, f ledger.BackfillFilter) ([]ledger.Backfill, error)
+	Counts(ctx context.Context, tenant drover.TenantID) ([]ledger.DayCount, error)
 }
 
 // Compare tells revisions apart; internal/revision is the one used.
@@ -61,13 +64,16 @@ type Options struct {
 	Store       Store
 	Sources     []drover.Source
 	Compare     Compare
-	Interval    time.Duration // between reads of a feed's tail, 60 s by default
+	Interval    time.Duration // between reads of a feed's tail, 60 s by default; a quarter of it after new rows, up to twice it where nothing happens
+	Steady      bool          // the interval is kept to, whatever happens
 	Overlap     time.Duration // how far each read reaches back, 15 min by default
 	Sweeps      []Sweep       // DefaultSweeps if nil
 	Concurrency int           // feeds read at the same time, 16 by default
 	FlushEvery  time.Duration // how often the time of the last whole read is stored, 10 min by default
 	TenantCheck time.Duration // how often the list of tenants is compared with the ledger's, 2 s by default
 	Seed        uint64        // of the jitter; 0 draws one
+	// Only limits which tenants are read; nil: all that are active.
+	Only func(t drover.Tenant) bool
 	// Allowance is how many requests a minute a tenant's source may get; 0, or
 	// no function: as many as it takes.
 	Allowance func(t drover.Tenant, s drover.SourceID) int
@@ -82,7 +88,8 @@ type Options struct {
 // Event is one thing that happened to a feed.
 type Event struct {
 	Feed drover.Feed
-	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, failed, parked, freed, incident, incident_over
+	What string // read, commit, late, foreign, unstable, absent, skew, gap_opened, gap_closed, backfilled, failed, parked, freed, incident, incident_over,
+	// lateness, lateness_over, silent, heard, source_silent, source_heard
 	N    int
 	Late time.Duration // for late: how late the row was
 	Skew time.Duration // for skew: how far the server's clock is ahead of ours
@@ -101,6 +108,11 @@ type Collector struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	readers map[drover.Feed]*reader
+	// backfills are the open ones that were seen last.
+	backfills map[drover.Feed][]int64
+
+	crowdsMu sync.Mutex
+	crowds   map[part]*crowd
 }
 
 // New checks the options and returns a Collector.
@@ -131,6 +143,7 @@ func New(opt Options) (*Collector, error) {
 		queue:   newQueue(),
 		rng:     rand.New(rand.NewPCG(opt.Seed, 1)),
 		readers: make(map[drover.Feed]*reader),
+		crowds:  make(map[part]*crowd),
 	}
 	for _, s := range opt.Sources {
 		c.sources[s.ID()] = s
@@ -163,7 +176,8 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { c.queue.tick(ctx) })
 
-	check, flush := time.NewTicker(c.opt.TenantCheck), time.NewTicker(c.opt.FlushEvery)
+	check, flush, silence := time.NewTicker(c.opt.TenantCheck), time.NewTicker(c.opt.FlushEvery), time.NewTicker(silenceEvery)
+	defer silence.Stop()
 	defer check.Stop()
 	defer flush.Stop()
 	for ctx.Err() == nil {
@@ -175,6 +189,8 @@ func (c *Collector) Run(ctx context.Context) error {
 			}
 		case <-flush.C:
 			c.flush(ctx)
+		case <-silence.C:
+			c.checkSilence()
 		}
 	}
 	c.queue.close()
@@ -215,10 +231,14 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 	if err != nil {
 		return err
 	}
+	open, err := c.opt.Store.Backfills(ctx, ledger.BackfillFilter{State: ledger.BackfillOpen})
+	if err != nil {
+		return err
+	}
 	*seen = generation
 	wanted := make(map[drover.Feed]drover.Tenant)
 	for _, t := range tenants {
-		if t.State != drover.Active {
+		if t.State != drover.Active || c.opt.Only != nil && !c.opt.Only(t) {
 			continue
 		}
 		for _, s := range t.Sources {
@@ -235,6 +255,7 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 			delete(c.readers, f)
 		}
 	}
+	c.tellBackfills(open)
 	var fresh []*reader
 	for f, t := range wanted {
 		if r := c.readers[f]; r != nil {
@@ -252,6 +273,21 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 		c.queue.put(r, time.Now().Add(c.randomLocked(spread)))
 	}
 	return nil
+}
+
+// tellBackfills tells the feeds whose open backfills are others than before.
+func (c *Collector) tellBackfills(open []ledger.Backfill) {
+	now := make(map[drover.Feed][]int64)
+	for i := range open {
+		now[open[i].Feed] = append(now[open[i].Feed], open[i].ID)
+	}
+	for f, r := range c.readers {
+		if !slices.Equal(now[f], c.backfills[f]) {
+			r.asked.Store(true)
+			c.queue.hasten(r, time.Now())
+		}
+	}
+	c.backfills = now
 }
 
 // flush stores, for all feeds together, when they were last read whole.

@@ -75,7 +75,7 @@ func (b *board) failed(r *reader, app string, err error) {
 			delete(s.denied, t)
 		}
 	}
-	if !wide && (len(s.denied) < manyTenants || now.Sub(s.accepted) <= max(manyWindow, b.c.opt.Interval)) {
+	if !wide && (len(s.denied) < manyTenants || now.Sub(s.accepted) <= max(manyWindow, slowest*b.c.opt.Interval)) {
 		return
 	}
 	s.open, s.wide, s.probes = true, wide, 1

@@ -47,7 +47,9 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 			c.Update, c.Open = r.skipped(*run.skip)
 		}
 		if run.pages == 0 {
-			if g := r.beyondRetention(run.span.From); g != nil {
+			if run.behind != nil {
+				c.Backfills = append(c.Backfills, ledger.Backfill{Span: *run.behind})
+			} else if g := r.beyondRetention(run.span.From); g != nil {
 				c.Open = append(c.Open, *g)
 			}
 		}
@@ -67,6 +69,9 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 		update, open := r.gapProgress(run, page)
 		c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	}
+	if run.purpose == readHistory {
+		r.historyProgress(run, page, &c)
+	}
 	update, open := r.splits(c.Update)
 	c.Update, c.Open = append(c.Update, update...), append(c.Open, open...)
 	c.Open = append(c.Open, r.leave...)
@@ -79,6 +84,8 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	}
 	r.known.putAside(c.Aside)
 	r.notifyBooked(run, &c)
+	r.seeLate(run, &c)
+	r.c.heard(r, c.Revisions, r.products(page.Rows, &c))
 	r.sayAbsent(page.Absent)
 	return len(c.Revisions), nil
 }
@@ -104,7 +111,7 @@ func (r *reader) providerOf(run *run) string {
 // commit stores c if there is anything in it worth a write, and remembers
 // what was stored. How far an empty read came is kept in memory only.
 func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
-	if len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Aside) > 0 || c.Parked != nil {
+	if len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Backfills)+len(c.Aside) > 0 || c.Parked != nil {
 		done, err := r.c.opt.Store.Commit(ctx, c)
 		if err != nil {
 			return err
@@ -112,6 +119,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 		for _, g := range done.Gaps {
 			r.kept(g)
 		}
+		r.keptBackfills(done.Backfills)
 		r.leave = nil
 		if c.Whole.Known() {
 			r.unstored.Store(int64(drover.NoInstant))
@@ -124,7 +132,7 @@ func (r *reader) commit(ctx context.Context, run *run, c ledger.Commit) error {
 	} else if c.Whole.Known() {
 		r.unstored.Store(int64(c.Whole))
 	}
-	run.skip = nil
+	run.skip, run.behind = nil, nil
 	r.own = r.own || len(c.Revisions) > 0
 	if c.Cursor != nil {
 		r.through = c.Cursor.Through
@@ -284,7 +292,7 @@ func (r *reader) revision(ctx context.Context, run *run, row *drover.Row, stored
 			return nil, nil
 		case waiting:
 			// The tail reads it again by itself, by its overlap.
-			if (run.purpose == readSweep || run.purpose == readGap) && len(r.confirm) < maxConfirm {
+			if (run.purpose == readSweep || run.purpose == readGap || run.purpose == readHistory) && len(r.confirm) < maxConfirm {
 				r.confirm = append(r.confirm, drover.Span{From: row.Changed, To: row.Changed + 1})
 			}
 			return nil, nil
@@ -297,8 +305,12 @@ func (r *reader) revision(ctx context.Context, run *run, row *drover.Row, stored
 	switch {
 	case !row.Changed.Known():
 		rev.Flags |= drover.NoTime
+	case run.purpose == readHistory:
 	case run.lateBelow.Known() && row.Changed < run.lateBelow && !r.inGap(row.Changed):
 		rev.Flags |= drover.Late
+	}
+	if run.purpose == readHistory {
+		rev.Flags |= drover.History
 	}
 	if err := r.trace(ctx, rev, id.alert); err != nil {
 		return nil, err

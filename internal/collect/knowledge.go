@@ -65,7 +65,6 @@ func (k *knowledge) putAside(rows []ledger.Aside) {
 
 // caughtUp ends a whole read of the tail.
 func (k *knowledge) caughtUp() {
-	k.fresh = nil
 	k.read++
 }
 

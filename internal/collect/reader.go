@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,8 @@ import (
 	"drover/internal/ledger"
 )
 
-// reader reads one feed: its tail, and beside it one sweep or gap at a time.
+// reader reads one feed: its tail, and beside it one sweep or gap at a time, and
+// where there is none, its past.
 // Only one worker at a time holds it.
 type reader struct {
 	c      *Collector
@@ -24,7 +24,10 @@ type reader struct {
 	unstored atomic.Int64
 	// freed: the app's incident is over; the tail is due.
 	freed atomic.Bool
+	// asked: backfills were added or cancelled.
+	asked atomic.Bool
 	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
+	watch watch
 
 	// Of the queue, guarded by its lock.
 	due     time.Time
@@ -38,74 +41,34 @@ type reader struct {
 	whole   drover.Instant // the last whole read, by the server's clock
 	parked  string
 	allowance
-	own     bool // rows of the tenant itself have been read
-	gaps    []gap
-	known   *knowledge
-	server  clock
-	tail    *run
-	side    *run
-	nextAt  time.Time    // when the tail is due
-	sweepAt []time.Time  // when each sweep is due
-	swept   []int        // failures of each sweep in a row
-	leave   []drover.Gap // what sweeps could not read, to be opened with the next commit
-	fails   int          // failures of the tail in a row
-	failed  time.Time    // the first of them
-	confirm []drover.Span
-}
-
-// clock estimates the server's time between two answers.
-type clock struct {
-	said drover.Instant
-	at   time.Time
-}
-
-func (k *clock) set(i drover.Instant) {
-	if i.Known() {
-		k.said, k.at = i, time.Now()
-	}
-}
-
-func (k *clock) now() drover.Instant {
-	if !k.said.Known() {
-		return drover.NoInstant
-	}
-	return k.said.Add(time.Since(k.at))
-}
-
-// maxSkew is how far clocks may differ before it is said (reference faults
-// P13). Nothing is read by our own clock, but certificates and tokens are
-// judged by it.
-const maxSkew = 2 * time.Minute
-
-// hear takes note of what the server's clock says, and tells when it begins to
-// differ much from ours.
-func (r *reader) hear(date drover.Instant) {
-	if !date.Known() {
-		return
-	}
-	r.server.set(date)
-	// A Date is cut to the second, so half a second is missing on average.
-	d, before := time.Until(date.Time())+time.Second/2, r.skew.Load()
-	r.skew.Store(&d)
-	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
-	case far && !was:
-		if !r.c.skewed.Swap(true) { // once for all feeds
-			r.c.log.Warn("this machine's clock and the API's differ", "feed", r.feed, "api_is_ahead_by", d.Round(time.Second))
-		}
-		r.c.notify(Event{Feed: r.feed, What: "skew", N: 1, Skew: d})
-	case was && !far:
-		r.c.skewed.Store(false)
-	}
+	pace
+	own       bool // rows of the tenant itself have been read
+	gaps      []gap
+	blind     bool // the server does not tell the time
+	backfills []backfill
+	known     *knowledge
+	server    clock
+	tail      *run
+	side      *run
+	past      *run         // of a backfill
+	nextAt    time.Time    // when the tail is due
+	sweepAt   []time.Time  // when each sweep is due
+	swept     []int        // failures of each sweep in a row
+	leave     []drover.Gap // what sweeps could not read, to be opened with the next commit
+	fails     int          // failures of the tail in a row
+	failed    time.Time    // the first of them
+	confirm   []drover.Span
 }
 
 // purpose says why a span is read.
 type purpose string
 
 const (
-	readTail  purpose = "tail"
-	readSweep purpose = "sweep"
-	readGap   purpose = "gap"
-	readAgain purpose = "confirm"
+	readTail    purpose = "tail"
+	readSweep   purpose = "sweep"
+	readGap     purpose = "gap"
+	readAgain   purpose = "confirm"
+	readHistory purpose = "history"
 )
 
 // run is one pass under way.
@@ -122,8 +85,11 @@ type run struct {
 	at        drover.Instant // how far it has come
 	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
 	skipped   bool           // the pass left something out
+	backfill  int64          // ID of the one that is read
+	behind    *drover.Span   // opened with the first page: the past of a new feed
 	pages     int
 	rows      int
+	fresh     int          // of the rows, those that were new
 	held      *drover.Page // was read, and the ledger has not taken it yet
 }
 
@@ -146,6 +112,7 @@ const (
 func newReader(c *Collector, f drover.Feed, t drover.Tenant) *reader {
 	r := &reader{c: c, feed: f, source: c.sources[f.Source], at: -1}
 	r.server.said = drover.NoInstant
+	r.watch.whole = drover.NoInstant
 	r.unstored.Store(int64(drover.NoInstant))
 	r.tenant.Store(&t)
 	return r
@@ -162,6 +129,12 @@ func (r *reader) gone() bool {
 func (r *reader) turn(ctx context.Context) (time.Time, error) {
 	if !r.taken {
 		if err := r.take(ctx); err != nil {
+			return r.failure(ctx, nil, err)
+		}
+	}
+	if r.asked.Swap(false) {
+		if err := r.reload(ctx); err != nil {
+			r.asked.Store(true)
 			return r.failure(ctx, nil, err)
 		}
 	}
@@ -183,12 +156,25 @@ func (r *reader) turn(ctx context.Context) (time.Time, error) {
 			return time.Now().Add(r.short()), nil // more to read; others first
 		}
 	}
+	r.observe(ctx)
 	if r.side == nil {
 		r.side = r.openSide()
 	}
 	if r.side != nil {
 		if err := r.slice(ctx, r.side, sidePages); err != nil {
 			return r.failure(ctx, r.side, err)
+		}
+	} else if r.mayReadBeside() {
+		if r.past == nil {
+			r.past = r.openPast()
+		}
+		if r.past != nil && !r.backfillDue(r.past) {
+			return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
+		}
+		if r.past != nil {
+			if err := r.slice(ctx, r.past, sidePages); err != nil {
+				return r.failure(ctx, r.past, err)
+			}
 		}
 	}
 	return maxTime(r.nextDue(), time.Now().Add(r.short())), nil
@@ -203,7 +189,7 @@ func (r *reader) take(ctx context.Context) error {
 	r.taken, r.epoch, r.parked = true, state.Epoch, state.Parked
 	// What was read whole without finding anything moved no cursor.
 	r.through, r.whole = state.Whole, state.Whole
-	r.tail, r.side, r.confirm = nil, nil, nil
+	r.tail, r.side, r.past, r.confirm = nil, nil, nil, nil
 	if c := state.Cursor; c.Source != "" {
 		r.through = max(c.Through, r.through)
 		if c.Version != r.source.Version() {
@@ -216,6 +202,10 @@ func (r *reader) take(ctx context.Context) error {
 	r.gaps = r.gaps[:0]
 	for _, g := range state.Gaps {
 		r.gaps = append(r.gaps, gap{Gap: g})
+	}
+	r.backfills = r.backfills[:0]
+	for _, b := range state.Backfills {
+		r.backfills = append(r.backfills, backfill{Backfill: b})
 	}
 	now := time.Now()
 	r.nextAt = now
@@ -237,12 +227,21 @@ func (r *reader) deepest() time.Duration {
 
 // openTail begins a read of everything from the cursor, less the overlap, on.
 // It never reaches back behind the tenant's start or into a gap that is still
-// open. With skip, it begins behind that gap instead.
+// open. With skip, it begins behind that gap instead. A feed that has never been
+// read begins near now.
 func (r *reader) openTail(skip *drover.Gap) *run {
 	t := r.tenant.Load()
 	from := t.Start
+	var behind *drover.Span
 	if r.through.Known() {
 		from = max(from, r.through.Add(-r.c.opt.Overlap))
+	} else {
+		from, behind = r.firstRead(from)
+	}
+	for i := range r.backfills {
+		if b := &r.backfills[i]; b.First && b.Span.To <= r.through {
+			from = max(from, b.Span.To)
+		}
 	}
 	for _, g := range r.gaps {
 		if g.Provider == "" && g.Span.To <= r.through {
@@ -253,77 +252,7 @@ func (r *reader) openTail(skip *drover.Gap) *run {
 		from = max(from, skip.Span.To)
 	}
 	span := drover.Span{From: from, To: drover.NoInstant}
-	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip}
-}
-
-// mayReadBeside reports whether anything is read beside the tail: not while it
-// has never been read whole, or is failing.
-func (r *reader) mayReadBeside() bool { return r.whole.Known() && r.now().Known() && r.fails == 0 }
-
-// openSide begins the most urgent read beside the tail, or nothing.
-func (r *reader) openSide() *run {
-	if !r.mayReadBeside() {
-		return nil
-	}
-	now, t := r.now(), *r.tenant.Load()
-	begin := func(p purpose, span drover.Span) *run {
-		return &run{purpose: p, span: span, at: span.From, pass: r.source.Read(t, span), lateBelow: r.through}
-	}
-	if n := len(r.confirm); n > 0 {
-		span := r.confirm[n-1]
-		r.confirm = r.confirm[:n-1]
-		return begin(readAgain, span)
-	}
-	if g := r.dueGap(); g != nil {
-		span := g.Span
-		if span.Open() || span.To > now {
-			span.To = now
-		}
-		if span.From >= span.To {
-			g.due = time.Now().Add(r.gapWait(1)) // it has not come to be yet
-			return nil
-		}
-		run := begin(readGap, span)
-		run.gap = g.ID
-		return run
-	}
-	for i, s := range r.c.opt.Sweeps {
-		if time.Now().Before(r.sweepAt[i]) {
-			continue
-		}
-		r.sweepAt[i] = time.Now().Add(s.Every)
-		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
-		if parts := r.besideGaps(span); len(parts) > 0 {
-			run := begin(readSweep, parts[0])
-			run.sweep, run.rest = i, parts[1:]
-			return run
-		}
-	}
-	return nil
-}
-
-// besideGaps is what of a span lies in no open gap: a sweep does not stop where
-// a gap is tried anyway.
-func (r *reader) besideGaps(span drover.Span) []drover.Span {
-	parts := []drover.Span{span}
-	for _, g := range r.gaps {
-		if g.Provider != "" {
-			continue
-		}
-		var beside []drover.Span
-		for _, p := range parts {
-			if g.Span.From >= p.To || !g.Span.Open() && g.Span.To <= p.From {
-				beside = append(beside, p)
-				continue
-			}
-			beside = append(beside, drover.Span{From: p.From, To: g.Span.From})
-			if !g.Span.Open() {
-				beside = append(beside, drover.Span{From: g.Span.To, To: p.To})
-			}
-		}
-		parts = beside
-	}
-	return slices.DeleteFunc(parts, func(p drover.Span) bool { return p.From >= p.To })
+	return &run{purpose: readTail, span: span, at: from, pass: r.source.Read(*t, span), lateBelow: r.through, skip: skip, behind: behind}
 }
 
 // now is the server's time, or without it as much of it as has been read.
@@ -359,6 +288,9 @@ func (r *reader) nextDue() time.Time {
 			earlier(g.due)
 		}
 	}
+	for i := range r.backfills {
+		earlier(r.backfills[i].due)
+	}
 	return due
 }
 
@@ -381,6 +313,14 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 			r.hear(page.Server)
 			r.c.board.succeeded(r, r.tenant.Load().App)
 		}
+		if fetched && r.misled(run) {
+			if p, ok := run.pass.(interface{ Close() }); ok {
+				p.Close()
+			}
+			r.tail = r.openTail(nil)
+			run = r.tail
+			continue
+		}
 		run.held = &page
 		fresh, err := r.book(ctx, run, page)
 		if err != nil {
@@ -393,6 +333,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 		run.pages++
 		run.at = max(run.at, page.Through)
 		run.rows += len(page.Rows)
+		run.fresh += fresh
 		if page.Done {
 			r.finish(run, page)
 			return nil
@@ -406,6 +347,12 @@ func (r *reader) finish(run *run, page drover.Page) {
 	if p, ok := run.pass.(interface{ Close() }); ok {
 		p.Close()
 	}
+	defer r.knowsAll()
+	if run.purpose == readHistory {
+		r.past = nil
+		r.known.endSide()
+		return
+	}
 	if run.purpose != readTail {
 		r.side = nil
 		r.known.endSide()
@@ -415,22 +362,20 @@ func (r *reader) finish(run *run, page drover.Page) {
 		return
 	}
 	r.tail = nil
-	r.nextAt = time.Now().Add(r.c.opt.Interval - r.c.random(r.c.opt.Interval/20))
+	every := r.c.opt.Interval
+	if !r.c.opt.Steady {
+		every = r.pace.next(every, run.fresh, r.ample())
+	}
+	r.nextAt = time.Now().Add(every - r.c.random(every/20))
 	r.known.caughtUp()
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
 }
 
-// goOnSweeping begins the next part of a sweep.
-func (r *reader) goOnSweeping(done *run) {
-	if len(done.rest) == 0 {
-		r.swept[done.sweep] = 0
-		return
+// knowsAll ends the first read of a feed, when its past has been read as well.
+func (r *reader) knowsAll() {
+	if r.whole.Known() && len(r.unread()) == 0 {
+		r.known.fresh = nil
 	}
-	next := *done
-	next.span, next.rest, next.at = done.rest[0], done.rest[1:], done.rest[0].From
-	next.pass = r.source.Read(*r.tenant.Load(), next.span)
-	next.pages, next.rows, next.skipped = 0, 0, false
-	r.side = &next
 }
 
 // failure decides what follows an error: how long the feed waits, and whether
@@ -460,6 +405,9 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 	if run != nil && run.purpose != readTail {
 		if unbooked {
 			return now.Add(r.c.pause(err, 1)), nil
+		}
+		if run.purpose == readHistory {
+			return r.pastFailed(ctx, run, err)
 		}
 		return r.sideFailed(run, err), nil
 	}
@@ -501,7 +449,7 @@ func (r *reader) log(err error, wait time.Duration) {
 }
 
 // forget drops what is in memory; the next turn takes the feed anew.
-func (r *reader) forget() { r.taken, r.tail, r.side = false, nil, nil }
+func (r *reader) forget() { r.taken, r.tail, r.side, r.past = false, nil, nil, nil }
 
 // park writes down why the feed is not read, once.
 func (r *reader) park(ctx context.Context, err error) {

@@ -29,7 +29,10 @@ type api struct {
 	skipped func(t drover.TenantID, span drover.Span) []drover.Skipped
 	asked   map[drover.TenantID][]time.Time
 	spans   []drover.Span
-	served  int // rows
+	served  int           // rows
+	past    int           // rows of reads that do not reach up to now
+	latency time.Duration // of every answer
+	behind  time.Duration // how far the server's clock is behind ours
 	page    int
 	overlap int  // rows with which a page begins that ended the one before
 	again   int  // rows of a later page that come again
@@ -87,9 +90,10 @@ type pass struct {
 }
 
 func (p *pass) Next(context.Context) (drover.Page, error) {
+	time.Sleep(p.a.latency)
 	p.a.mu.Lock()
 	defer p.a.mu.Unlock()
-	now := time.Now()
+	now := time.Now().Add(-p.a.behind)
 	p.a.asked[p.t] = append(p.a.asked[p.t], now)
 	p.a.spans = append(p.a.spans, p.span)
 	if p.a.fail != nil {
@@ -120,6 +124,9 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 	}
 	n := min(p.a.page, len(p.got)-p.at)
 	p.a.served += n
+	if !p.span.Open() && now.Sub(p.span.To.Time()) >= 30*time.Minute {
+		p.a.past += n
+	}
 	out := drover.Page{Rows: p.got[p.at : p.at+n], Server: drover.InstantOf(now), Through: p.span.From}
 	p.at += n
 	if n > 0 {
@@ -157,18 +164,22 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 // world is a ledger, a collector and a pretend source in virtual time.
 type world struct {
 	*testing.T
-	api    *api
-	store  ledger.Store
-	every  time.Duration // the interval, a minute if 0
-	most   int           // requests a minute that a feed is allowed, 0: no bound
-	hourly int           // requests an hour
-	back   int           // cursors that went back
-	at     map[drover.Feed]drover.Instant
-	keys   func() error // what a look-up of keys fails with; nil: nothing
-	mu     sync.Mutex
-	events []collect.Event
-	cancel context.CancelFunc
-	done   chan error
+	api       *api
+	store     ledger.Store
+	every     time.Duration // the interval, a minute if 0
+	adapts    bool          // the interval follows what happens
+	most      int           // requests a minute that a feed is allowed, 0: no bound
+	perHour   int           // requests an hour
+	back      int           // cursors that went back
+	at        map[drover.Feed]drover.Instant
+	committed func(ledger.Commit) // is told what was stored; may be nil
+	keys      func() error        // what a look-up of keys fails with; nil: nothing
+	mu        sync.Mutex
+	events    []collect.Event
+	cancel    context.CancelFunc
+	done      chan error
+
+	collector *collect.Collector
 }
 
 func tenantID(n int) drover.TenantID {
@@ -209,7 +220,7 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 func (w *world) begin() { w.beginWith(w.api) }
 
 func (w *world) beginWith(source drover.Source) {
-	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Hourly: func(drover.Tenant, drover.SourceID) int { return w.hourly }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
+	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Hourly: func(drover.Tenant, drover.SourceID) int { return w.perHour }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, Steady: !w.adapts, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()
@@ -217,6 +228,7 @@ func (w *world) beginWith(source drover.Source) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.collector = c
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.done = cancel, make(chan error, 1)
 	go func() { w.done <- c.Run(ctx) }()
@@ -239,6 +251,9 @@ func (h hurt) Keys(ctx context.Context, f drover.Feed, span drover.Span, unknown
 
 func (h hurt) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, error) {
 	done, err := h.Store.Commit(ctx, c)
+	if err == nil && h.w.committed != nil {
+		h.w.committed(c)
+	}
 	if err == nil && c.Cursor != nil {
 		h.w.mu.Lock()
 		if old, ok := h.w.at[c.Feed]; ok && c.Cursor.Through < old {

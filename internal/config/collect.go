@@ -11,7 +11,7 @@ const retention = 180 * 24 * time.Hour
 
 // Collect says how tenants are read.
 type Collect struct {
-	// How often each tenant is asked for what is new.
+	// How often each tenant is asked for what is new: four times as often after new alerts, down to half as often where nothing happens.
 	Interval time.Duration `yaml:"interval" default:"60s" min:"1s" max:"1h"`
 	// How far each read reaches back behind what was read before, for alerts that become visible late.
 	Overlap time.Duration `yaml:"overlap" default:"15m" min:"1s" max:"7d"`

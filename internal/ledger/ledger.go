@@ -69,6 +69,7 @@ type Store interface {
 	Vouching
 	Looking
 	Bookkeeping
+	Backfilling
 
 	// Identity returns the ledger's identity.
 	Identity() Identity
@@ -180,6 +181,8 @@ type FeedState struct {
 	Head   uint64         // the last sequence number given
 	Parked string         // why it is parked, "" if not
 	Gaps   []drover.Gap   // open gaps in reading
+	// Backfills are those that are open.
+	Backfills []Backfill
 }
 
 // Key is one entry of the index of keys.
@@ -210,6 +213,9 @@ type Commit struct {
 	// state, tries, cause.
 	Open   []drover.Gap
 	Update []drover.Gap
+	// Backfills opens backfills of a first read (ID 0: only Span counts), and
+	// moves others by ID: At and State are set, the counts are added.
+	Backfills []Backfill
 	// Aside are rows that cannot be taken: no usable identity, foreign,
 	// too large. A row that is set aside again (same feed, reason and sum) is
 	// counted, not stored twice.
@@ -242,6 +248,7 @@ type Aside struct {
 type Committed struct {
 	First, Last uint64 // sequence numbers given; First > Last if none
 	Gaps        []drover.Gap
+	Backfills   []Backfill // as they are stored now
 }
 
 // Delivering is what deliver needs.
@@ -364,7 +371,8 @@ type Bookkeeping interface {
 	// ResolveAside notes that an operator has sent it again or discarded it.
 	ResolveAside(ctx context.Context, id int64, why string) error
 	// Logbook lists what was done to the ledger by order: created, adopted,
-	// rewound, acknowledged, resolved, erased; oldest first, for ever.
+	// rewound, acknowledged, resolved, backfill, backfilled,
+	// backfill_cancelled, erased; oldest first, for ever.
 	Logbook(ctx context.Context) ([]Entry, error)
 	// Feeds returns every feed's state, without taking it.
 	Feeds(ctx context.Context) ([]FeedState, error)

@@ -195,6 +195,7 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"keys without a change time go by their created time":                   timeless,
 		"a sink that holds back too many bytes loses the oldest":                holdSize,
 		"a prune in slices ends where one at once does":                         pruneSlices,
+		"a backfill moves with its rows, and is found again after a restart":    backfills,
 		"takes and settles and commits at once keep every sum (S19)":            storm,
 		"the index is walked in pages, the newest change first":                 statesInOrder,
 		"a feed's head at any moment is told by when rows were stored":          headAt,

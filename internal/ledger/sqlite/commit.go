@@ -69,7 +69,7 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 	}
 	blocks := seal(k, c.Feed, s.identity.Incarnation, c.Revisions)
 	asides := s.sealAsides(k, x, c.Aside)
-	do, size := s.w.do, 1024*(1+len(c.Open)+len(c.Update))
+	do, size := s.w.do, 1024*(1+len(c.Open)+len(c.Update)+len(c.Backfills))
 	for i := range blocks {
 		size += len(blocks[i].body) + 256*blockRows
 	}
@@ -104,7 +104,7 @@ func (s *Store) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, 
 
 // empty reports whether there is nothing to store.
 func empty(c *ledger.Commit) bool {
-	return len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Aside)+c.Unnamed == 0 && c.Cursor == nil && c.Parked == nil && !c.Whole.Known()
+	return len(c.Revisions)+len(c.Open)+len(c.Update)+len(c.Backfills)+len(c.Aside)+c.Unnamed == 0 && c.Cursor == nil && c.Parked == nil && !c.Whole.Known()
 }
 
 // store is the writer's part of a commit.
@@ -154,6 +154,15 @@ func (s *Store) store(tx *tx, x *feed, c *ledger.Commit, blocks []block, asides 
 	}
 	for _, g := range c.Open {
 		out.Gaps = append(out.Gaps, openGap(tx, x, g, now))
+	}
+	out.Backfills = nil
+	for _, b := range c.Backfills {
+		if b.ID == 0 {
+			b = s.openBackfill(tx, x, b.Span, true)
+		} else {
+			b = s.advance(tx, x, b)
+		}
+		out.Backfills = append(out.Backfills, b)
 	}
 	for i := range asides {
 		insertAside(tx, &asides[i], s.inc, now)

@@ -114,7 +114,8 @@ func (s *Store) Feeds(ctx context.Context) (states []ledger.FeedState, err error
 	return states, err
 }
 
-// readFeeds reads the states of feeds with their open gaps in reading.
+// readFeeds reads the states of feeds with their open gaps in
+// reading and their open backfills.
 func readFeeds(tx *tx, where string, args ...any) (states []ledger.FeedState) {
 	var (
 		fid    int64
@@ -131,6 +132,18 @@ func readFeeds(tx *tx, where string, args ...any) (states []ledger.FeedState) {
 		if i, ok := byID[g.fid]; ok {
 			states[i].Gaps = append(states[i].Gaps, g.Gap)
 		}
+	}
+	open := `WHERE b.state = 'open'`
+	if where != "" {
+		open += ` AND b.fid IN (SELECT fid FROM feeds ` + where + `)`
+	}
+	byFeed := make(map[drover.Feed]int, len(states))
+	for i := range states {
+		byFeed[states[i].Feed] = i
+	}
+	for _, b := range readBackfills(tx, open, args...) {
+		i := byFeed[b.Feed]
+		states[i].Backfills = append(states[i].Backfills, b)
 	}
 	return states
 }

@@ -54,4 +54,9 @@ var migrations = [][]string{
 		// incarnation, and what of the rest it was not given (runs).
 		`CREATE TABLE vouched (sink TEXT NOT NULL, fid INTEGER NOT NULL, incarnation INTEGER NOT NULL, seq INTEGER NOT NULL, missed BLOB, PRIMARY KEY (sink, fid)) WITHOUT ROWID`,
 	},
+	{
+		`CREATE TABLE backfills (id INTEGER PRIMARY KEY, fid INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, at INTEGER NOT NULL, first INTEGER NOT NULL,
+			state TEXT NOT NULL, asked INTEGER NOT NULL, changed INTEGER NOT NULL, pages INTEGER NOT NULL DEFAULT 0, rows INTEGER NOT NULL DEFAULT 0, found INTEGER NOT NULL DEFAULT 0)`,
+		`CREATE INDEX backfills_by_state ON backfills (state, fid)`,
+	},
 }
