@@ -38,7 +38,7 @@ func watched(t *testing.T, customers int) (s *stage, names []string) {
 	return s, names
 }
 
-// during runs f beside a drover that has read every feed whole.
+// during runs f beside a drover that has read every feed whole, with its past.
 func (s *stage) during(t *testing.T, f func()) {
 	t.Helper()
 	a, err := newAppFrom(t, s.config)
@@ -49,9 +49,9 @@ func (s *stage) during(t *testing.T, f func()) {
 	done := make(chan error, 1)
 	go func() { done <- a.run(ctx) }()
 	for read := false; !read && len(done) == 0; time.Sleep(10 * time.Millisecond) { // however long that takes
-		list, err := admin.Dial(a.cfg.Ledger.Dir).Tenants(ctx)
-		read = err == nil
-		for _, x := range list {
+		s, err := admin.Dial(a.cfg.Ledger.Dir).Status(ctx)
+		read = err == nil && len(s.Backfills) == 0
+		for _, x := range s.Tenants {
 			read = read && x.Feeds[0].LastWhole.Known()
 		}
 	}

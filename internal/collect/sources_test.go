@@ -47,7 +47,7 @@ func TestASourceThatDiesLeavesItsTenantsTheOthers(t *testing.T) {
 			}
 			return nil
 		}
-		c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Sources: sources, Compare: revision.Comparer{}, Seed: 1, Notify: func(e collect.Event) {
+		c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Sources: sources, Compare: revision.Comparer{}, Seed: 1, Steady: true, Notify: func(e collect.Event) {
 			w.mu.Lock()
 			w.events = append(w.events, e)
 			w.mu.Unlock()
