@@ -193,7 +193,7 @@ func (b *bench) many(ctx context.Context) (finding, error) {
 		return finding{}, err
 	}
 	defer done()
-	j := job{Tenants: tenantsOf(s), Alerts: b.alerts * b.tenants, Interval: "1s"}
+	j := job{Tenants: tenantsOf(s), Alerts: b.alerts * b.tenants, Interval: "60s"}
 	all, err := b.repeat(ctx, s, j, "reference", "drover")
 	if err != nil {
 		return finding{}, err

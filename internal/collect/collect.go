@@ -266,9 +266,9 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 		c.readers[f] = r
 		fresh = append(fresh, r)
 	}
-	// A start with many tenants is spread, so that there is no herd: twenty
+	// A start with many tenants is spread, so that there is no herd: fifty
 	// feeds a second, or over one interval if that is faster.
-	spread := min(c.opt.Interval, time.Duration(len(fresh))*50*time.Millisecond)
+	spread := min(c.opt.Interval, time.Duration(len(fresh))*20*time.Millisecond)
 	for _, r := range fresh {
 		c.queue.put(r, time.Now().Add(c.randomLocked(spread)))
 	}
