@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"drover"
 	"drover/internal/admin"
 	"drover/internal/config"
 	"drover/internal/lab/estate"
@@ -156,8 +157,12 @@ func (d *demo) story(i int) estate.Options {
 	return estate.Options{
 		Backlog: d.backlog, BacklogSpan: 20 * 24 * time.Hour, PerMinute: 90, Horizon: horizon, Updates: 0.6,
 		LateShare: 0.03, LateMax: d.span / 5, Shuffle: i%2 == 0, LiveField: i%2 == 1, Ties: 60, Unnamed: i % 2, Foreign: map[bool]int{true: 1}[i == 3%d.customers], Silent: 0.1,
+		Incidents: withIncidents(i),
 	}
 }
+
+// withIncidents: every other customer's incidents are read beside its alerts.
+func withIncidents(customer int) bool { return customer%2 == 0 }
 
 // connect registers the customers in the ledger, as an operator would.
 func (d *demo) connect(ctx context.Context) (*config.Config, error) {
@@ -173,8 +178,12 @@ func (d *demo) connect(ctx context.Context) (*config.Config, error) {
 		return nil, err
 	}
 	defer func() { _ = a.store.Close() }()
-	for _, c := range d.stage.lab.Customers() {
-		if _, err := a.local().AddTenant(ctx, admin.NewTenant{ID: c.Tenant, Name: c.Name, Cloud: "lab"}); err != nil {
+	for i, c := range d.stage.lab.Customers() {
+		n := admin.NewTenant{ID: c.Tenant, Name: c.Name, Cloud: "lab"}
+		if withIncidents(i) {
+			n.Sources = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents}
+		}
+		if _, err := a.local().AddTenant(ctx, n); err != nil {
 			return nil, err
 		}
 	}

@@ -90,7 +90,6 @@ func TestANewFeedIsReadLiveFirstAndItsPastBeside(t *testing.T) {
 			}
 			return nil
 		}
-		w.begin()
 		w.committed = func(c ledger.Commit) {
 			for i := range c.Revisions {
 				var n int
@@ -99,6 +98,7 @@ func TestANewFeedIsReadLiveFirstAndItsPastBeside(t *testing.T) {
 				}
 			}
 		}
+		w.begin()
 		for range 5 * 60 {
 			w.pass(time.Minute)
 			select {
@@ -251,7 +251,9 @@ func TestAPlaceInThePastThatCannotBeReadIsAGapAndTheRestIsRead(t *testing.T) {
 		if gaps := w.state(0).Gaps; len(gaps) != 1 || !gaps[0].Span.Contains(bad) || gaps[0].Span.To.Sub(gaps[0].Span.From) > 2*time.Second {
 			t.Errorf("open gaps: %v, want one narrow one around %s", gaps, bad)
 		}
+		w.api.mu.Lock()
 		healed = true
+		w.api.mu.Unlock()
 		w.pass(40 * time.Hour)
 		if got := w.ledgered(0); len(got) != 96 || len(w.state(0).Gaps) != 0 {
 			t.Errorf("%d of 96 revisions, gaps %v", len(got), w.state(0).Gaps)
