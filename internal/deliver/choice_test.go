@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,13 +242,13 @@ func TestNothingThatMattersIsPassedOver(t *testing.T) {
 			var told states
 			sinks := make(map[revision.Choice]*siem)
 			var dests []deliver.Destination
-			calm := false
+			var calm atomic.Bool
 			for _, c := range revision.Choices {
 				s := newSIEM()
 				sinks[c] = s
 				its := rand.New(rand.NewPCG(seed, uint64(len(dests))))
 				s.fail = func(b drover.Batch) (drover.Taken, error) {
-					if calm {
+					if calm.Load() {
 						return drover.Taken{N: len(b.Records)}, nil
 					}
 					switch n := its.IntN(len(b.Records) + 1); its.IntN(4) {
@@ -300,7 +301,7 @@ func TestNothingThatMattersIsPassedOver(t *testing.T) {
 					w.begin(dests...)
 				}
 			}
-			calm = true
+			calm.Store(true)
 			w.pass(time.Hour)
 			w.stop()
 			for c, s := range sinks {
