@@ -92,7 +92,7 @@ func lintPart() part {
 // unitPart runs all tests but the rigs, with the race detector where a C
 // compiler is there.
 func unitPart() part {
-	return part{"unit", 420 * time.Second, func(ctx context.Context, s *session) error {
+	return part{"unit", 600 * time.Second, func(ctx context.Context, s *session) error {
 		all, err := packages(ctx)
 		if err != nil {
 			return err
