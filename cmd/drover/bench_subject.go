@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -163,19 +162,14 @@ func (a *app) measured(ctx context.Context, cfg *config.Config, tenants []drover
 	return m, <-done
 }
 
-// linesBelow counts the lines of the files below a directory.
+// linesBelow counts the lines of the files of a file sink, none if there is none
+// yet.
 func linesBelow(dir string) (n int, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && (d.IsDir() || filepath.Ext(path) != ".ndjson") {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		n += bytes.Count(text, []byte("\n"))
-		return err
-	})
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.ndjson"))
+	for _, path := range files {
+		text, rerr := os.ReadFile(path)
+		n, err = n+bytes.Count(text, []byte("\n")), errors.Join(err, rerr)
+	}
 	return n, err
 }
 
