@@ -113,7 +113,7 @@ func coverTenants(ctx context.Context, api admin.API, named []string, days int, 
 	}
 	wg.Wait()
 	if show && len(named) > 1 {
-		_, _ = fmt.Fprint(progress, "\r\x1b[K")
+		_, _ = fmt.Fprint(progress, clearLine)
 	}
 	if err := ctx.Err(); err != nil {
 		return r, err

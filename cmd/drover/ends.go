@@ -28,21 +28,9 @@ type ends struct {
 func (a *app) sayEnds(ctx context.Context) error {
 	for {
 		a.sayEndsOnce(time.Now())
-		if !wait(ctx, endsEvery) {
+		if !pause(ctx, endsEvery) {
 			return nil
 		}
-	}
-}
-
-// wait returns false if ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

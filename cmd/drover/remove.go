@@ -63,7 +63,7 @@ func removeTenant(ctx context.Context, api admin.API, name string, discard bool,
 				return err
 			}
 		}
-		if !wait(ctx, removeEvery) {
+		if !pause(ctx, removeEvery) {
 			return stillOwed(r, "stopped")
 		}
 	}

@@ -76,7 +76,7 @@ func (a *app) waitForKey(ctx context.Context, why *atomic.Pointer[error], open f
 			a.log.Error("nothing is read and nothing is delivered", "err", text, "hint", drover.HintOf(err))
 			said = text
 		}
-		if !wait(ctx, sealedEvery) {
+		if !pause(ctx, sealedEvery) {
 			return nil
 		}
 		v, err := readKey(a.cfg)

@@ -67,15 +67,8 @@ func check(r request, token drover.Secret) error {
 	case c.AppID != "" && !strings.EqualFold(c.AppID, r.app.ClientID), c.Azp != "" && !strings.EqualFold(c.Azp, r.app.ClientID):
 		return drop("check the app's client_id in the config; the token was dropped unused", "wrong app: the token was issued to another one")
 	}
-	wants := Wants(r.source)
-	if wants == nil {
-		return nil
-	}
-	has := append(slices.Clone(c.Roles), strings.Fields(c.Scope)...)
-	if !slices.ContainsFunc(has, func(h string) bool {
-		return slices.ContainsFunc(wants, func(w string) bool { return strings.EqualFold(w, h) })
-	}) {
-		return drop("consent is missing: the customer's admin must consent to "+wants[0]+"; some minutes may pass until it shows", "the token carries no permission that reads "+string(r.source))
+	if open, known := c.permissions().Open(r.source); known && !open {
+		return drop("consent is missing: the customer's admin must consent to "+Wants(r.source)[0]+"; some minutes may pass until it shows", "the token carries no permission that reads "+string(r.source))
 	}
 	return nil
 }
