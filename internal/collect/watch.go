@@ -124,11 +124,12 @@ func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant)
 }
 
 // learn fills a feed's pulse from the ledger's keys, a week at a time: once
-// after a start, and once more when its past has been read.
+// after a start, and once more when its past has been read. Of a feed that has
+// never had a row nothing is asked.
 func (r *reader) learn(ctx context.Context) error {
 	now := r.now()
 	var p pulse
-	for from := now.Add(-weeks * week); from < now; from = from.Add(week) {
+	for from := now.Add(-weeks * week); r.own && from < now; from = from.Add(week) {
 		keys, err := r.c.opt.Store.Keys(ctx, r.feed, drover.Span{From: from, To: min(from.Add(week), now)}, false)
 		if err != nil {
 			return err

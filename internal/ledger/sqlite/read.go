@@ -136,7 +136,7 @@ func (w *walk) block(b *opened, visit func(*drover.Revision)) {
 		w.rows--
 		w.bytes -= len(revs[i].Raw)
 	}
-	w.next = b.last() + 1
+	w.next, w.over = b.last()+1, w.rows <= 0
 }
 
 // errNoBlock: no body at or behind a sequence number.
