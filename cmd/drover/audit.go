@@ -177,9 +177,6 @@ func watchAudit(ctx context.Context, w io.Writer, api admin.API, o admin.AuditOr
 		text json.RawMessage
 		err  error
 	}
-	if !isTerminal(w) {
-		return api.Audit(ctx, o)
-	}
 	done := make(chan result, 1)
 	go func() {
 		text, err := api.Audit(ctx, o)
@@ -187,13 +184,16 @@ func watchAudit(ctx context.Context, w io.Writer, api admin.API, o admin.AuditOr
 	}()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	terminal := isTerminal(w)
 	for {
 		select {
 		case r := <-done:
-			_, _ = io.WriteString(w, clearLine)
+			if terminal {
+				_, _ = io.WriteString(w, clearLine)
+			}
 			return r.text, r.err
 		case <-tick.C:
-			if line, err := api.AuditProgress(ctx, o.ID); err == nil {
+			if line, err := api.AuditProgress(ctx, o.ID); err == nil && terminal {
 				_, _ = fmt.Fprintf(w, "%s%s", clearLine, clean(line))
 			}
 		}
