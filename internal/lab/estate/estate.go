@@ -292,6 +292,18 @@ func (e *Estate) advance(l *list, t time.Time) {
 	}
 }
 
+// nextRev is the number of a state that is made by hand: none that the story
+// has given to a state that is still to come.
+func (l *list) nextRev(r *Row) int {
+	n := r.Rev
+	for _, later := range l.later {
+		if later.ID == r.ID {
+			n = max(n, later.Rev)
+		}
+	}
+	return n + 1
+}
+
 // Put adds a state by hand. Its Visible may lie in the future.
 func (e *Estate) Put(tenant, source string, r Row) {
 	e.mu.Lock()
@@ -332,7 +344,7 @@ func (e *Estate) Change(tenant, id string, at time.Time, silent bool) {
 		return
 	}
 	r := *old
-	r.Rev++
+	r.Rev = l.nextRev(old)
 	r.comments++
 	r.Visible = at
 	r.silent, r.before, r.older = silent, old, nil
@@ -355,7 +367,7 @@ func (e *Estate) Return(tenant, id string, at time.Time) {
 		return
 	}
 	r := *now.older
-	r.Rev, r.Visible = now.Rev+1, at
+	r.Rev, r.Visible = l.nextRev(now), at
 	r.silent, r.before, r.older = true, now, nil
 	heap.Push(&l.later, &r)
 	e.mirror(l, &r)

@@ -214,7 +214,7 @@ func (e *Estate) MergeIncident(tenant, id, into string, at time.Time) {
 	g := e.list(tenant, Graph)
 	for _, r := range Within(g.rows, id) {
 		next := *r
-		next.Rev++
+		next.Rev = g.nextRev(r)
 		next.Changed, next.Visible, next.incident = grid(at), at, target.incident
 		next.Text, next.silent, next.before, next.older = Text(next.Changed), false, nil, nil
 		heap.Push(&g.later, &next)
@@ -229,7 +229,7 @@ func (e *Estate) incidentStep(tenant, id string, at time.Time, silent bool, chan
 		return false
 	}
 	r := *old
-	r.Rev++
+	r.Rev = l.nextRev(old)
 	r.Visible = at
 	r.silent, r.before, r.older = silent, old, nil
 	if !silent {

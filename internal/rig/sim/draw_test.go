@@ -56,7 +56,8 @@ func draw(seed uint64, z size) plan {
 	p.ahead = pick(r, 0, 0, 5*time.Second, -5*time.Second, 10*time.Minute, -10*time.Minute, 24*time.Hour, -24*time.Hour)
 	for i := range tenants {
 		o := estate.Options{Backlog: r.IntN(60), BacklogSpan: 72 * time.Hour, PerMinute: 0.01 + 0.05*r.Float64(), Horizon: active - 90*time.Minute, Updates: r.Float64(), LateShare: 0.05 * r.Float64(), LateMax: 90 * time.Minute,
-			Shuffle: i%3 == 0, LiveField: i%3 == 1, Silent: 0.1, Ties: pick(r, 0, 0, 3, 20, 120), Unnamed: r.IntN(3), Bad: r.IntN(3), SIEM: i%4 == 1, Reprocess: i%8 == 1}
+			Shuffle: i%3 == 0, LiveField: i%3 == 1, Silent: 0.1, Ties: pick(r, 0, 0, 3, 20, 120), Unnamed: r.IntN(3), Bad: r.IntN(3), SIEM: i%4 == 1, Reprocess: i%8 == 1,
+			Incidents: i%4 >= 2, MDE: i%4 == 1 || i%4 == 2}
 		if o.SIEM { // enough in a window that a cut can be told
 			o.Backlog, o.BacklogSpan = 60+o.Backlog, 12*time.Hour
 		}
@@ -203,6 +204,11 @@ func (d *drawer) cloud() {
 		who, which, times := d.r.IntN(d.tenants), d.r.IntN(1<<20), 1+d.r.IntN(3)
 		d.add(d.moment(2*time.Hour), fmt.Sprintf("%d changes at %d", times, who), func(w *world) { w.change(who, which, times) })
 	}
+	// So do incidents, and one becomes part of another.
+	for range 20 {
+		who, which, merge := d.r.IntN(d.tenants), d.r.IntN(1<<20), d.r.IntN(4) == 0
+		d.add(d.moment(2*time.Hour), fmt.Sprintf("an incident changes at %d, merged %t", who, merge), func(w *world) { w.changeIncident(who, which, merge) })
+	}
 }
 
 // byHand is added to the number of a revision that a story did not foresee, so
@@ -225,6 +231,29 @@ func (w *world) change(who, which, times int) {
 		r.Changed = w.now().UTC().Truncate(time.Millisecond).Add(time.Duration(n) * 100)
 		r.Text, r.Visible = estate.Text(r.Changed), w.now()
 		w.lab.Estate().Put(w.tenant(who), estate.Graph, r)
+	}
+}
+
+// changeIncident gives an incident of a tenant a new state now, or merges it
+// into another one.
+func (w *world) changeIncident(who, which int, merge bool) {
+	var rows []estate.Row
+	w.lab.Estate().See(w.tenant(who), estate.Incidents, w.now(), func(v estate.View) {
+		for _, r := range v.Rows {
+			if r.Kind == "" {
+				rows = append(rows, *r)
+			}
+		}
+	})
+	switch n := len(rows); {
+	case n == 0:
+	case merge:
+		w.lab.Estate().MergeIncident(w.tenant(who), rows[which%n].ID, rows[(which+1)%n].ID, w.now())
+	default:
+		// A change without a new time is found by the sweep over 48 h, if it is
+		// not older.
+		silent := which%3 == 0 && w.now().Sub(rows[which%n].Changed) < 24*time.Hour
+		w.lab.Estate().ChangeIncident(w.tenant(who), rows[which%n].ID, w.now(), silent)
 	}
 }
 

@@ -101,11 +101,12 @@ func (w *world) secrets(v *verdict, files []oracle.Log) {
 		v.searched += len(secrets)
 	}
 	find(secrets, slices.Concat(said, files, oracle.Files(filepath.Join(w.dir, "export.ndjson"))))
-	// Of the alerts themselves nothing stands in a log, nor in clear at rest.
+	// Of the alerts themselves nothing stands in a log, nor in clear at rest. An
+	// incident's ID is a short number, which would be found by chance.
 	var alerts []oracle.Secret
 	for i, n := range v.newest {
-		if i%(len(v.newest)/8+1) == 0 {
-			alerts = append(alerts, oracle.Secret{Name: "alert " + n, Value: strings.Fields(n)[2]})
+		if id := strings.Fields(n)[2]; i%(len(v.newest)/8+1) == 0 && len(id) >= 16 {
+			alerts = append(alerts, oracle.Secret{Name: "alert " + n, Value: id})
 		}
 	}
 	if len(alerts) > 0 {

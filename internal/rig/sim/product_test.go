@@ -65,7 +65,7 @@ func (w *world) begin() {
 		return c
 	}
 	microsoft, sinks := client(), client()
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
+	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", MDE: "https://mde.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
 	w.must(err)
 	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return microsoft }, Clouds: clouds,
 		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
@@ -79,7 +79,8 @@ func (w *world) begin() {
 				return c.Host(s, t.Region)
 			}}
 	}
-	sources := []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+	sources := []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)),
+		defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
 	if w.source != nil {
 		for i := range sources {
 			sources[i] = w.source(sources[i])
