@@ -29,79 +29,95 @@ func TestAnAnswerLostAnywhereLosesNothing(t *testing.T) {
 	}
 	// The last tenant meets no fault. All have the same number of alerts.
 	n := len(dealt) + 1
-	var tenants []string
-	hit := 0
-	v := story(t, setting{stories: same(n, estate.Options{Backlog: 40, BacklogSpan: 5 * time.Hour}), pageSize: page, interval: time.Hour}, func(w *world) {
-		for i, r := range dealt {
-			r.Tenant = w.tenant(i)
-			w.lab.Faults().Set(r)
+	lost, shown, hits, most := 0, 0, 0, 0
+	for _, source := range every {
+		var tenants []string
+		hit := 0
+		o := estate.Options{Backlog: 40, BacklogSpan: 5 * time.Hour}
+		if source == drover.GraphIncidents {
+			o.Backlog = 200 // in incidents of a few
 		}
-		w.pass(5 * time.Minute)
-		for i := range n {
-			tenants = append(tenants, w.tenant(i))
+		v := story(t, setting{stories: same(n, o), pageSize: page, interval: time.Hour}.of(source), func(w *world) {
+			for i, r := range dealt {
+				r.Tenant = w.tenant(i)
+				w.lab.Faults().Set(r)
+			}
+			w.pass(5 * time.Minute)
+			if source == drover.MDEAlerts || source == drover.SIEMDetections {
+				w.pass(6 * time.Hour) // a read is one answer
+			}
+			for i := range n {
+				tenants = append(tenants, w.tenant(i))
+			}
+			for _, n := range w.lab.Faults().Hits() {
+				hit += n
+			}
+		})
+		v.well(t)
+		if want := len(dealt) / 2 * 3; hit != want {
+			t.Errorf("%s: %d answers were lost, want %d", source, hit, want)
 		}
-		for _, n := range w.lab.Faults().Hits() {
-			hit += n
+		lost, shown, hits = lost+v.lost(), shown+v.Shown(), hits+hit
+		if source != drover.GraphAlerts {
+			continue // tenants do not have the same number of incidents
 		}
-	})
-	v.well(t)
-	most := 0
-	for i := range dealt {
-		most = max(most, v.tail[tenants[i]]-v.tail[tenants[n-1]])
-	}
-	if want := len(dealt) / 2 * 3; hit != want {
-		t.Errorf("%d answers were lost, want %d", hit, want)
+		for i := range dealt {
+			most = max(most, v.tail[tenants[i]]-v.tail[tenants[n-1]])
+		}
 	}
 	// A page, and the row that each further answer begins with: after a second
 	// loss less is asked for at once.
 	if most > page+answers {
 		t.Errorf("%d rows were read again, of a page of %d", most, page)
 	}
-	proof.Ran(t, "P01", "lost %d of %d revisions with answer k of %d lost for every k, %d in all; rows read again at most %d, a page is %d", v.lost(), v.Shown(), answers, hit, most, page)
+	proof.Ran(t, "P01", "lost %d of %d revisions of %d sources with answer k of %d lost for every k, %d in all; rows read again at most %d, a page is %d", lost, shown, len(every), answers, hits, most, page)
 }
 
 // P02: the process dies instead of its n-th commit, for every n of a read.
 func TestAProcessThatDiesBeforeACommitReadsThePageAgain(t *testing.T) {
 	const deaths = 12
-	died, early := 0, 0
-	v := story(t, setting{stories: same(3, estate.Options{Backlog: 60, BacklogSpan: 5 * time.Hour, PerMinute: 0.3, Horizon: 3 * time.Hour, Updates: 1}), pageSize: 10}, func(w *world) {
-		w.end()
-		heads := func() (sum uint64) {
-			for i := range w.stories {
-				sum += w.feed(i).Head
+	died, early, lost, shown, twice := 0, 0, 0, 0, 0
+	for _, source := range every {
+		v := story(t, setting{stories: same(3, estate.Options{Backlog: 60, BacklogSpan: 5 * time.Hour, PerMinute: 0.3, Horizon: 3 * time.Hour, Updates: 1}), pageSize: 10}.of(source), func(w *world) {
+			w.end()
+			heads := func() (sum uint64) {
+				for i := range w.stories {
+					sum += w.feed(i).Head
+				}
+				return sum
 			}
-			return sum
-		}
-		for n := range deaths {
+			for n := range deaths {
+				w.mu.Lock()
+				w.commits = 0
+				w.dies = func(commit int) bool { return commit == n+1 }
+				w.mu.Unlock()
+				w.begin()
+				for m := 0; m < 120 && !w.p.dead.Load(); m++ {
+					w.pass(time.Minute)
+				}
+				if w.p.dead.Load() {
+					died++
+				}
+				// What was read and not committed reaches no ledger: there is
+				// nothing that could be delivered.
+				before := heads()
+				w.pass(time.Minute)
+				early += int(heads() - before)
+				w.end()
+			}
 			w.mu.Lock()
-			w.commits = 0
-			w.dies = func(commit int) bool { return commit == n+1 }
+			w.dies = nil
 			w.mu.Unlock()
 			w.begin()
-			for m := 0; m < 120 && !w.p.dead.Load(); m++ {
-				w.pass(time.Minute)
-			}
-			if w.p.dead.Load() {
-				died++
-			}
-			// What was read and not committed reaches no ledger: there is
-			// nothing that could be delivered.
-			before := heads()
-			w.pass(time.Minute)
-			early += int(heads() - before)
-			w.end()
-		}
-		w.mu.Lock()
-		w.dies = nil
-		w.mu.Unlock()
-		w.begin()
-		w.pass(4 * time.Hour)
-	})
-	v.well(t)
-	if died != deaths || early > 0 {
-		t.Errorf("died %d times, want %d; %d rows after a death", died, deaths, early)
+			w.pass(4 * time.Hour)
+		})
+		v.well(t)
+		lost, shown, twice = lost+v.lost(), shown+v.Shown(), twice+v.twice()
 	}
-	proof.Ran(t, "P02", "lost %d of %d revisions over %d deaths between a page and its commit; ledgered twice %d", v.lost(), v.Shown(), died, v.twice())
+	if died != deaths*len(every) || early > 0 {
+		t.Errorf("died %d times, want %d; %d rows after a death", died, deaths*len(every), early)
+	}
+	proof.Ran(t, "P02", "lost %d of %d revisions of %d sources over %d deaths between a page and its commit; ledgered twice %d", lost, shown, len(every), died, twice)
 }
 
 // P05: links that loop, have no end, or lead through empty pages only, for an
@@ -158,18 +174,22 @@ func TestLinksThatLeadNowhereEndAndTheTailGoesOn(t *testing.T) {
 // P08: an API that ignores the order asked for, always or at every other
 // answer, while alerts come and change.
 func TestRowsInNoOrderLoseNothingAndNoCursorGoesBack(t *testing.T) {
-	dealt := 0
-	v := story(t, setting{stories: same(6, estate.Options{Backlog: 50, BacklogSpan: 20 * time.Hour, PerMinute: 0.3, Horizon: 5 * time.Hour, Updates: 1, Ties: 12, LateShare: 0.05, LateMax: 30 * time.Minute}), pageSize: 10, interval: 10 * time.Minute}, func(w *world) {
-		for i := range w.stories {
-			w.lab.Faults().Set(fault.Rule{Kind: fault.Unordered, Tenant: w.tenant(i), Share: []float64{0, 0.5, 0.1}[i%3]})
-		}
-		w.pass(7 * time.Hour)
-		dealt = w.lab.Faults().Hits()[fault.Unordered]
-		w.lab.Faults().Clear()
-		w.pass(2 * time.Hour)
-	})
-	v.well(t)
-	proof.Ran(t, "P08", "lost %d of %d revisions over %d answers in no order; cursors that went back %d", v.lost(), v.Shown(), dealt, v.back)
+	dealt, lost, shown, back := 0, 0, 0, 0
+	sources := []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts}
+	for _, source := range sources {
+		v := story(t, setting{stories: same(6, estate.Options{Backlog: 50, BacklogSpan: 20 * time.Hour, PerMinute: 0.3, Horizon: 5 * time.Hour, Updates: 1, Ties: 12, LateShare: 0.05, LateMax: 30 * time.Minute}), pageSize: 10, interval: 10 * time.Minute}.of(source), func(w *world) {
+			for i := range w.stories {
+				w.lab.Faults().Set(fault.Rule{Kind: fault.Unordered, Tenant: w.tenant(i), Share: []float64{0, 0.5, 0.1}[i%3]})
+			}
+			w.pass(7 * time.Hour)
+			dealt += w.lab.Faults().Hits()[fault.Unordered]
+			w.lab.Faults().Clear()
+			w.pass(2 * time.Hour)
+		})
+		v.well(t)
+		lost, shown, back = lost+v.lost(), shown+v.Shown(), back+v.back
+	}
+	proof.Ran(t, "P08", "lost %d of %d revisions of %d sources over %d answers in no order; cursors that went back %d", lost, shown, len(sources), dealt, back)
 }
 
 // P10: alerts change once, twice, fifty times between two polls.
@@ -340,36 +360,39 @@ func TestAPortalInBetweenParksNobody(t *testing.T) {
 	rules := []fault.Rule{{Kind: fault.HTML200}, {Kind: fault.Redirect, Param: 302, Value: "https://portal.example/login"}, {Kind: fault.Redirect, Param: 307, Value: "/login"},
 		{Kind: fault.Status, Param: 407, Body: "html"}, {Kind: fault.Status, Param: 407, Body: "empty"}, {Kind: fault.Status, Param: 511, Body: "html"}, {Kind: fault.Status, Param: 403, Body: "html"}, {Kind: fault.Status, Param: 200, Body: "html"},
 		{Kind: fault.Status, Param: 401, Body: "html"}}
-	moves, parks, hits := 0, 0, 0
-	v := story(t, setting{stories: same(len(rules), estate.Options{Backlog: 10, BacklogSpan: time.Hour, PerMinute: 0.1, Horizon: 2 * time.Hour}), interval: 5 * time.Minute}, func(w *world) {
-		w.pass(30 * time.Minute)
-		from := w.now()
-		for i, r := range rules {
-			r.Tenant, r.From, r.To = w.tenant(i), from, from.Add(time.Hour)
-			w.lab.Faults().Set(r)
-		}
-		w.pass(time.Second)
-		before := make(map[int]drover.Instant)
-		for i := range rules {
-			before[i] = w.feed(i).Cursor.Through
-		}
-		w.pass(time.Hour - 2*time.Second)
-		for i := range rules {
-			if f := w.feed(i); f.Cursor.Through != before[i] {
-				moves++
-			} else if f.Parked != "" {
-				parks++
+	moves, parks, hits, lost, shown := 0, 0, 0, 0, 0
+	for _, source := range every {
+		v := story(t, setting{stories: same(len(rules), estate.Options{Backlog: 10, BacklogSpan: time.Hour, PerMinute: 0.1, Horizon: 2 * time.Hour}), interval: 5 * time.Minute}.of(source), func(w *world) {
+			w.pass(30 * time.Minute)
+			from := w.now()
+			for i, r := range rules {
+				r.Tenant, r.From, r.To = w.tenant(i), from, from.Add(time.Hour)
+				w.lab.Faults().Set(r)
 			}
-			parks += w.of(i, "parked")
-		}
-		for _, n := range w.lab.Faults().Hits() {
-			hits += n
-		}
-		w.pass(2 * time.Hour)
-	})
-	v.well(t)
+			w.pass(time.Second)
+			before := make(map[int]drover.Instant)
+			for i := range rules {
+				before[i] = w.feed(i).Cursor.Through
+			}
+			w.pass(time.Hour - 2*time.Second)
+			for i := range rules {
+				if f := w.feed(i); f.Cursor.Through != before[i] {
+					moves++
+				} else if f.Parked != "" {
+					parks++
+				}
+				parks += w.of(i, "parked")
+			}
+			for _, n := range w.lab.Faults().Hits() {
+				hits += n
+			}
+			w.pass(2 * time.Hour)
+		})
+		v.well(t)
+		lost, shown = lost+v.lost(), shown+v.Shown()
+	}
 	if moves+parks > 0 {
 		t.Errorf("%d cursors moved, %d feeds parked", moves, parks)
 	}
-	proof.Ran(t, "P24", "cursor moves %d, feeds parked %d in an hour of %d answers that are not the API's; lost %d of %d", moves, parks, hits, v.lost(), v.Shown())
+	proof.Ran(t, "P24", "cursor moves %d, feeds parked %d in an hour of %d answers that are not the API's, of %d sources; lost %d of %d", moves, parks, hits, len(every), lost, shown)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,24 @@ type setting struct {
 	interval  time.Duration // a minute if 0
 	pageSize  int
 	allowance int // requests a minute, 0: no bound
+	// source is what the tenants are read by, Graph's alerts if "". Those with
+	// a story of detections are read by these as well.
+	source drover.SourceID
 }
+
+// of is the setting for another source: what it needs is in every story.
+func (s setting) of(source drover.SourceID) setting {
+	s.source, s.stories = source, slices.Clone(s.stories)
+	for i := range s.stories {
+		o := &s.stories[i]
+		o.Incidents = o.Incidents || source == drover.GraphIncidents
+		o.MDE = o.MDE || source == drover.MDEAlerts
+		o.SIEM = o.SIEM || source == drover.SIEMDetections
+	}
+	return s
+}
+
+var every = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections}
 
 // same is n tenants with the same kind of story.
 func same(n int, o estate.Options) (list []estate.Options) {
@@ -111,6 +129,9 @@ func story(t *testing.T, s setting, f func(w *world)) (v *verdict) {
 	if s.at.IsZero() {
 		s.at = epoch
 	}
+	if s.source == "" {
+		s.source = drover.GraphAlerts
+	}
 	if s.start == 0 {
 		s.start = 60 * 24 * time.Hour
 	}
@@ -147,8 +168,8 @@ func (w *world) build() {
 	}()
 	store := w.open()
 	for i, c := range w.lab.Customers() {
-		sources := []drover.SourceID{drover.GraphAlerts}
-		if w.stories[i].SIEM {
+		sources := []drover.SourceID{w.source}
+		if w.stories[i].SIEM && w.source != drover.SIEMDetections {
 			sources = append(sources, drover.SIEMDetections)
 		}
 		w.must(store.AddTenant(context.Background(), drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: sources,
@@ -186,7 +207,7 @@ func (w *world) begin() {
 	var err error
 	p.http, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
 	w.must(err)
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
+	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", MDE: "https://mde.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
 	w.must(err)
 	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return p.http }, Clouds: clouds,
 		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
@@ -200,7 +221,8 @@ func (w *world) begin() {
 				return c.Host(s, t.Region)
 			}}
 	}
-	p.col, err = collect.New(collect.Options{Store: watched{p.store, p}, Sources: []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))},
+	p.col, err = collect.New(collect.Options{Store: watched{p.store, p}, Sources: []drover.Source{
+		defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)), defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))},
 		Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: w.interval, Notify: w.note,
 		Allowance: func(drover.Tenant, drover.SourceID) int { return w.allowance }})
 	w.must(err)
@@ -247,13 +269,13 @@ func (w *world) end() {
 	w.p = nil
 }
 
-// feed is what the ledger knows of the n-th tenant's Graph alerts.
+// feed is what the ledger knows of the n-th tenant's first source.
 func (w *world) feed(n int) ledger.FeedState {
 	w.Helper()
 	feeds, err := w.p.store.Feeds(context.Background())
 	w.must(err)
 	for _, f := range feeds {
-		if string(f.Feed.Tenant) == w.tenant(n) && f.Feed.Source == drover.GraphAlerts {
+		if string(f.Feed.Tenant) == w.tenant(n) && f.Feed.Source == w.source {
 			return f
 		}
 	}
@@ -261,11 +283,11 @@ func (w *world) feed(n int) ledger.FeedState {
 	return ledger.FeedState{}
 }
 
-// revisions calls f with what the ledger holds of the n-th tenant's Graph
-// alerts.
+// revisions calls f with what the ledger holds of the n-th tenant's first
+// source.
 func (w *world) revisions(n int, f func(drover.Revision)) {
 	w.Helper()
-	for r, err := range w.p.store.Revisions(context.Background(), drover.Feed{Tenant: drover.TenantID(w.tenant(n)), Source: drover.GraphAlerts}, 1) {
+	for r, err := range w.p.store.Revisions(context.Background(), drover.Feed{Tenant: drover.TenantID(w.tenant(n)), Source: w.source}, 1) {
 		w.must(err)
 		f(r)
 	}
@@ -364,9 +386,37 @@ func (v *verdict) well(t *testing.T) {
 	}
 }
 
+// newest is a state that an alert has.
+type newest struct {
+	tenant, source, id string
+	rev                int
+}
+
+// newest lists the states that alerts have now.
+func (w *world) newest() map[newest]bool {
+	m := make(map[newest]bool)
+	w.lab.Estate().Newest(w.now(), func(tenant, source string, r *estate.Row) { m[newest{tenant, source, r.ID, r.Rev}] = true })
+	return m
+}
+
+// read are the sources that tenants are read by.
+func (w *world) read() []string {
+	list := []string{string(w.source)}
+	for i := range w.stories {
+		if w.stories[i].SIEM && w.source != drover.SIEMDetections {
+			return append(list, string(drover.SIEMDetections))
+		}
+	}
+	return list
+}
+
 // judge ends the process and the truth log, and asks the oracle.
 func (w *world) judge() *verdict {
 	w.Helper()
+	// A state that shows at the very end is on its way: owed is what there was
+	// time to read.
+	quiet := w.newest()
+	w.pass(3 * w.interval)
 	out := &verdict{back: w.back, requests: make(map[string]int), tail: make(map[string]int)}
 	feeds, err := w.p.store.Feeds(context.Background())
 	w.must(err)
@@ -377,16 +427,24 @@ func (w *world) judge() *verdict {
 		for _, g := range f.Gaps {
 			out.open = append(out.open, fmt.Sprintf("%s has an open gap %s: %s", f.Feed, g.Span, g.Cause))
 		}
+		for _, b := range f.Backfills {
+			out.open = append(out.open, fmt.Sprintf("%s has not read its history: %+v", f.Feed, b))
+		}
 	}
 	w.end()
-	w.lab.End()
+	for n := range w.newest() {
+		if quiet[n] {
+			w.lab.Truth().Event("newest", "tenant", n.tenant, "source", n.source, "id", n.id, "rev", n.rev)
+		}
+	}
+	w.lab.Truth().Event("end")
 	store := w.open()
 	var export bytes.Buffer
 	w.must(ledger.Export(context.Background(), store, nil, &export))
 	w.must(store.Close())
 	path := filepath.Join(w.dir, "export.ndjson")
 	w.must(os.WriteFile(path, export.Bytes(), 0o600))
-	out.Verdict, err = oracle.Judge(oracle.Input{Truth: oracle.Files(w.truth.Name()), Sinks: []oracle.Place{{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(path)}}})
+	out.Verdict, err = oracle.Judge(oracle.Input{Truth: oracle.Files(w.truth.Name()), Sources: w.read(), Sinks: []oracle.Place{{Name: "ledger", Kind: oracle.KindLedger, Logs: oracle.Files(path)}}})
 	w.must(err)
 	raw, err := os.ReadFile(w.truth.Name())
 	w.must(err)

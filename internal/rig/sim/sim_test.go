@@ -33,6 +33,29 @@ func TestADayOfFaultsKeepsEveryPromise(t *testing.T) {
 	all.prove(t)
 }
 
+// estateDay is 24 hours of a provider with a hundred customers.
+var estateDay = size{tenants: 100, active: 17 * time.Hour, calm: 7 * time.Hour, interval: 5 * time.Minute}
+
+// TestADayWithAHundredTenantsKeepsEveryPromise is one run of that size for every
+// commit; the soak plays others.
+func TestADayWithAHundredTenantsKeepsEveryPromise(t *testing.T) {
+	t.Parallel()
+	list, _, err := seeds.List(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	play(t, list, estateDay).day(t, "sim.hundred")
+}
+
+// day prints what runs of a whole day have shown.
+func (s *sum) day(t *testing.T, name string) {
+	if t.Failed() {
+		return
+	}
+	proof.Ran(t, name, "%d seeds, %.0f h with %d tenants, %d kinds of faults dealt %d times: of %d revisions lost %d, repeated without a cause %d, foreign %d, cursor regressions %d, not well in the end %d",
+		s.runs, s.hours, estateDay.tenants, len(s.dealt), total(s.dealt), s.shown, s.at.Lost, s.at.Repeated-s.at.Explained, s.at.Foreign, s.back, s.unwell)
+}
+
 // play runs seeds, as many at a time as there are processors.
 func play(t *testing.T, seeds []uint64, z size) *sum {
 	all := newSum()

@@ -4,7 +4,6 @@ package sim
 
 import (
 	"testing"
-	"time"
 
 	"drover/internal/proof"
 	"drover/internal/rig/seeds"
@@ -24,13 +23,12 @@ func TestAThousandSeedsKeepEveryPromise(t *testing.T) {
 	proof.Ran(t, "sim.seeds", "%d seeds, %.0f h in all: lost %d of %d revisions, repeats without a cause %d, not well in the end %d", all.runs, all.hours, all.at.Lost, all.shown, all.hec.Repeated-all.hec.Explained, all.unwell)
 }
 
-// TestADayWithAHundredTenantsKeepsEveryPromise is as large as the estate of a
-// provider.
-func TestADayWithAHundredTenantsKeepsEveryPromise(t *testing.T) {
-	list, _, err := seeds.List(1, 2, 3, 4)
+// TestDaysWithAHundredTenantsKeepEveryPromise plays the seeds behind that of
+// every commit.
+func TestDaysWithAHundredTenantsKeepEveryPromise(t *testing.T) {
+	list, _, err := seeds.List(2, 3, 4, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := play(t, list, size{tenants: 100, active: 16 * time.Hour, calm: 8 * time.Hour, interval: 5 * time.Minute})
-	proof.Ran(t, "sim.hundred", "%d seeds of a day with 100 tenants: lost %d of %d revisions, repeats without a cause %d, not well in the end %d", all.runs, all.at.Lost, all.shown, all.hec.Repeated-all.hec.Explained, all.unwell)
+	play(t, list, estateDay).day(t, "sim.hundreds")
 }
