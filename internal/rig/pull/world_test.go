@@ -18,9 +18,6 @@ import (
 
 	"drover"
 	"drover/internal/collect"
-	"drover/internal/defender"
-	"drover/internal/entra"
-	"drover/internal/httpx"
 	"drover/internal/lab"
 	"drover/internal/lab/estate"
 	"drover/internal/ledger"
@@ -28,6 +25,7 @@ import (
 	"drover/internal/oracle"
 	"drover/internal/revision"
 	"drover/internal/rig/memnet"
+	"drover/internal/rig/reading"
 	"drover/internal/vault"
 )
 
@@ -172,8 +170,7 @@ func (w *world) build() {
 		if w.stories[i].SIEM && w.source != drover.SIEMDetections {
 			sources = append(sources, drover.SIEMDetections)
 		}
-		w.must(store.AddTenant(context.Background(), drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: sources,
-			Start: drover.InstantOf(w.now().Add(-w.start))}))
+		w.must(store.AddTenant(context.Background(), reading.Tenant(c, sources, drover.InstantOf(w.now().Add(-w.start)))))
 	}
 	w.must(store.Close())
 }
@@ -192,9 +189,8 @@ type product struct {
 	w      *world
 	store  ledger.Store
 	dead   atomic.Bool
-	tokens *entra.Tokens
+	reader *reading.Reader
 	col    *collect.Collector
-	http   *httpx.Client
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -205,24 +201,9 @@ func (w *world) begin() {
 	p := &product{w: w, store: w.open(), done: make(chan error, 1)}
 	w.p = p
 	var err error
-	p.http, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
+	p.reader, err = reading.New(reading.Options{Lab: w.lab, Network: w.net, PageSize: w.pageSize})
 	w.must(err)
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", MDE: "https://mde.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
-	w.must(err)
-	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return p.http }, Clouds: clouds,
-		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
-	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: p.tokens, PageSize: w.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return p.http, nil },
-			Host: func(t drover.Tenant) (string, error) {
-				c, err := clouds.Of(t)
-				if err != nil {
-					return "", err
-				}
-				return c.Host(s, t.Region)
-			}}
-	}
-	p.col, err = collect.New(collect.Options{Store: watched{p.store, p}, Sources: []drover.Source{
-		defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)), defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))},
+	p.col, err = collect.New(collect.Options{Store: watched{p.store, p}, Sources: p.reader.Sources,
 		Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: w.interval, Notify: w.note,
 		Allowance: func(drover.Tenant, drover.SourceID) int { return w.allowance }})
 	w.must(err)
@@ -262,8 +243,7 @@ func (w *world) end() {
 	if err := <-p.done; err != nil && !errors.Is(err, errDead) {
 		w.Errorf("the process ended with: %v", err)
 	}
-	p.tokens.Wait()
-	p.http.Close()
+	p.reader.Close()
 	w.must(p.store.Close())
 	w.lab.Truth().Event("mark", "kind", "kill")
 	w.p = nil

@@ -11,13 +11,12 @@ import (
 
 	"drover"
 	"drover/internal/collect"
-	"drover/internal/defender"
 	"drover/internal/deliver"
-	"drover/internal/entra"
 	"drover/internal/format"
 	"drover/internal/httpx"
 	"drover/internal/ledger"
 	"drover/internal/revision"
+	"drover/internal/rig/reading"
 	"drover/internal/sink/file"
 	"drover/internal/sink/splunk"
 )
@@ -34,13 +33,13 @@ var sinkIDs = []drover.SinkID{sinkFile, sinkHEC, sinkAck}
 
 // product is one process of drover, put together as cmd/drover does.
 type product struct {
-	w      *world
-	store  *mortalStore
-	tokens *entra.Tokens
-	http   []*httpx.Client
-	sinks  []drover.Sink
-	cancel context.CancelFunc
-	done   chan error
+	w         *world
+	store     *mortalStore
+	reader    *reading.Reader
+	receivers *httpx.Client
+	sinks     []drover.Sink
+	cancel    context.CancelFunc
+	done      chan error
 }
 
 // begin starts a process on the ledger that is there.
@@ -48,31 +47,15 @@ func (w *world) begin() {
 	w.Helper()
 	p := &product{w: w, store: &mortalStore{Store: w.open()}, done: make(chan error, 2)}
 	w.p = p
-	client := func() *httpx.Client {
-		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
-		w.must(err)
-		p.http = append(p.http, c)
-		return c
-	}
-	microsoft, receivers := client(), client()
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
+	var err error
+	p.reader, err = reading.New(reading.Options{Lab: w.lab, Network: w.net, PageSize: 50})
 	w.must(err)
-	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return microsoft }, Clouds: clouds,
-		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
-	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: p.tokens, PageSize: 50, HTTP: func(drover.Tenant) (defender.Doer, error) { return microsoft, nil },
-			Host: func(t drover.Tenant) (string, error) {
-				c, err := clouds.Of(t)
-				if err != nil {
-					return "", err
-				}
-				return c.Host(s, t.Region)
-			}}
-	}
+	p.receivers, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
+	w.must(err)
 	files, err := file.New(file.Options{Root: filepath.Join(w.dir, "out"), Path: "{tenant}.ndjson", MaxBytes: 200_000})
 	w.must(err)
 	hec := func(url, token string, ack bool) drover.Sink {
-		s, err := splunk.New(splunk.Options{URL: url, HTTP: receivers, Ack: ack, Target: func(drover.Tenant) splunk.Target {
+		s, err := splunk.New(splunk.Options{URL: url, HTTP: p.receivers, Ack: ack, Target: func(drover.Tenant) splunk.Target {
 			return splunk.Target{Token: func() (drover.Secret, error) { return drover.NewSecret(token), nil }, TokenName: "t", Index: "main"}
 		}})
 		w.must(err)
@@ -85,12 +68,11 @@ func (w *world) begin() {
 	}
 	del, err := deliver.New(deliver.Options{Store: p.store, Sinks: dests, Routes: everywhere{}})
 	w.must(err)
-	col, err := collect.New(collect.Options{Store: p.store, Sources: []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))},
-		Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: interval, Notify: func(e collect.Event) {
-			if e.What == "commit" {
-				del.Hint(e.Feed, e.N)
-			}
-		}})
+	col, err := collect.New(collect.Options{Store: p.store, Sources: p.reader.Sources, Compare: revision.Comparer{}, Seed: w.seed + 1, Interval: interval, Notify: func(e collect.Event) {
+		if e.What == "commit" {
+			del.Hint(e.Feed, e.N)
+		}
+	}})
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -111,10 +93,8 @@ func (p *product) stop(dead bool) {
 			p.w.Errorf("the process ended with: %v", err)
 		}
 	}
-	p.tokens.Wait()
-	for _, c := range p.http {
-		c.Close()
-	}
+	p.reader.Close()
+	p.receivers.Close()
 	for _, s := range p.sinks {
 		p.w.must(s.Close())
 	}

@@ -20,6 +20,7 @@ import (
 	"drover/internal/ledger/sqlite"
 	"drover/internal/rig/manifest"
 	"drover/internal/rig/memnet"
+	"drover/internal/rig/reading"
 	"drover/internal/vault"
 )
 
@@ -135,12 +136,7 @@ func (w *world) build(stories []estate.Options) {
 	}()
 	store := w.open()
 	for i, c := range w.lab.Customers() {
-		sources := []drover.SourceID{drover.GraphAlerts}
-		if stories[i].SIEM {
-			sources = append(sources, drover.SIEMDetections)
-		}
-		w.must(store.AddTenant(context.Background(), drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: sources,
-			Start: drover.InstantOf(time.Now().Add(-60 * 24 * time.Hour))}))
+		w.must(store.AddTenant(context.Background(), reading.Tenant(c, reading.Told(stories[i]), drover.InstantOf(time.Now().Add(-60*24*time.Hour)))))
 	}
 	w.must(store.Close())
 }
@@ -178,7 +174,7 @@ func (w *world) play() {
 	var stories []estate.Options
 	for i := range 3 {
 		stories = append(stories, estate.Options{Backlog: r.IntN(60), BacklogSpan: 72 * time.Hour, PerMinute: 0.1 + 0.6*r.Float64(), Horizon: active, Updates: 2 * r.Float64(),
-			LateShare: 0.1 * r.Float64(), LateMax: 60 * time.Minute, Ties: []int{0, 5, 60}[r.IntN(3)], Unnamed: r.IntN(3), Shuffle: i == 1, SIEM: i == 2})
+			LateShare: 0.1 * r.Float64(), LateMax: 60 * time.Minute, Ties: []int{0, 5, 60}[r.IntN(3)], Unnamed: r.IntN(3), Shuffle: i == 1, SIEM: i == 2, MDE: i == 1, Incidents: i == 0})
 	}
 	w.build(stories)
 	begun := time.Now()

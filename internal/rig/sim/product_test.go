@@ -18,6 +18,7 @@ import (
 	"drover/internal/httpx"
 	"drover/internal/ledger/sqlite"
 	"drover/internal/revision"
+	"drover/internal/rig/reading"
 	"drover/internal/sink/file"
 	"drover/internal/sink/splunk"
 	"drover/internal/vault"
@@ -35,15 +36,15 @@ var sinkIDs = []drover.SinkID{sinkFile, sinkHEC, sinkAck}
 
 // product is one process of drover, put together as cmd/drover does.
 type product struct {
-	w      *world
-	store  *watched
-	tokens *entra.Tokens
-	col    *collect.Collector
-	del    *deliver.Deliverer
-	http   []*httpx.Client
-	sinks  []drover.Sink
-	cancel context.CancelFunc
-	done   chan error
+	w         *world
+	store     *watched
+	reader    *reading.Reader
+	receivers *httpx.Client
+	col       *collect.Collector
+	del       *deliver.Deliverer
+	sinks     []drover.Sink
+	cancel    context.CancelFunc
+	done      chan error
 }
 
 // begin starts a process.
@@ -58,29 +59,12 @@ func (w *world) begin() {
 	w.must(err)
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.p = p
-	client := func() *httpx.Client {
-		c, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
-		w.must(err)
-		p.http = append(p.http, c)
-		return c
-	}
-	microsoft, sinks := client(), client()
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", MDE: "https://mde.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
+	p.reader, err = reading.New(reading.Options{Lab: w.lab, Network: w.net, PageSize: w.plan.pageSize, Purse: func(t *entra.Tokens) defender.Tokens { return purse{t, w} }})
 	w.must(err)
-	p.tokens = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return microsoft }, Clouds: clouds,
-		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
-	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: purse{p.tokens, w}, PageSize: w.plan.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return microsoft, nil },
-			Host: func(t drover.Tenant) (string, error) {
-				c, err := clouds.Of(t)
-				if err != nil {
-					return "", err
-				}
-				return c.Host(s, t.Region)
-			}}
-	}
-	sources := []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)),
-		defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+	receivers, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
+	w.must(err)
+	p.receivers = receivers
+	sources := p.reader.Sources
 	if w.source != nil {
 		for i := range sources {
 			sources[i] = w.source(sources[i])
@@ -89,7 +73,7 @@ func (w *world) begin() {
 	files, err := file.New(file.Options{Root: filepath.Join(w.dir, "out"), Path: "{tenant}.ndjson"})
 	w.must(err)
 	hec := func(url, token string, ack bool) drover.Sink {
-		s, err := splunk.New(splunk.Options{URL: url, HTTP: sinks, Ack: ack, Target: func(drover.Tenant) splunk.Target {
+		s, err := splunk.New(splunk.Options{URL: url, HTTP: receivers, Ack: ack, Target: func(drover.Tenant) splunk.Target {
 			return splunk.Target{Token: func() (drover.Secret, error) { return drover.NewSecret(token), nil }, TokenName: "t", Index: "main"}
 		}})
 		w.must(err)
@@ -154,10 +138,8 @@ func (p *product) stop(dead bool) {
 			p.w.ended = append(p.w.ended, fmt.Sprintf("the process ended with: %v", err))
 		}
 	}
-	p.tokens.Wait()
-	for _, c := range p.http {
-		c.Close()
-	}
+	p.reader.Close()
+	p.receivers.Close()
 	for _, s := range p.sinks {
 		p.w.must(s.Close())
 	}

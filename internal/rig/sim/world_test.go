@@ -29,6 +29,7 @@ import (
 	"drover/internal/ledger/sqlite"
 	"drover/internal/oracle"
 	"drover/internal/rig/memnet"
+	"drover/internal/rig/reading"
 	"drover/internal/vault"
 )
 
@@ -222,22 +223,9 @@ func (w *world) build() {
 	store, err := sqlite.Open(context.Background(), sqlite.Options{Dir: filepath.Join(w.dir, "ledger"), Vault: v, Place: "sim"})
 	w.must(err)
 	for i, c := range w.lab.Customers() {
-		w.must(store.AddTenant(context.Background(), drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: sources(w.plan.stories[i]),
-			Start: drover.InstantOf(w.now().Add(-60 * 24 * time.Hour))}))
+		w.must(store.AddTenant(context.Background(), reading.Tenant(c, reading.Told(w.plan.stories[i]), drover.InstantOf(w.now().Add(-60*24*time.Hour)))))
 	}
 	w.must(store.Close())
-}
-
-// sources are those that a tenant with a story is read by.
-func sources(o estate.Options) []drover.SourceID {
-	list := []drover.SourceID{drover.GraphAlerts}
-	for id, has := range map[drover.SourceID]bool{drover.GraphIncidents: o.Incidents, drover.MDEAlerts: o.MDE, drover.SIEMDetections: o.SIEM} {
-		if has {
-			list = append(list, id)
-		}
-	}
-	slices.Sort(list)
-	return list
 }
 
 // tenant is the ID of the n-th tenant.
