@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,7 +33,18 @@ type Place struct {
 	TakesAll bool
 	// Tokens binds tokens of a HEC place, by name, to a tenant.
 	Tokens map[string]string
+	// Revisions is which revisions of an alert the sink is given: all,
+	// no_touches, created or settled; empty: all.
+	Revisions string
+	// Sources are the sources whose records routes lead here; Primary stands for
+	// what a route leads here that names none. Empty: every source, and the marks
+	// of who else tells an alert are not looked at.
+	Sources []string
 }
+
+// Primary in Place.Sources stands for incidents and, of the sources that a
+// tenant's alerts are read from, the primary one.
+const Primary = "primary"
 
 // Input is what Judge reads.
 type Input struct {
@@ -44,6 +56,14 @@ type Input struct {
 	// Grace is how long before a kill a revision may have been shown, or a
 	// record sent, to count as caught by the kill; 0: 5 s.
 	Grace time.Duration
+	// Reading is how long after an answer a state may be stored at the latest;
+	// 0: 5 s. Sinks that filter are judged by when states were read: what lies
+	// closer to a border than this cannot be told.
+	Reading time.Duration
+	// Behind is how far a sink that filters may be behind what it could be given;
+	// 0: 1 min. It matters where the run ends before something is due, and for
+	// what a primary source shows only when its time is over.
+	Behind time.Duration
 	// Examples is how many examples a finding holds at most; 0: 10.
 	Examples int
 	// Labels are put on the result line as they are: commit, tier, …
@@ -57,6 +77,7 @@ func (in *Input) check() error {
 	if in.Grace == 0 {
 		in.Grace = 5 * time.Second
 	}
+	in.Reading, in.Behind = cmp.Or(in.Reading, 5*time.Second), cmp.Or(in.Behind, time.Minute)
 	if in.Examples == 0 {
 		in.Examples = 10
 	}
@@ -73,6 +94,9 @@ func (in *Input) check() error {
 			return fmt.Errorf("place %q: each place needs a name of its own", p.Name)
 		}
 		seen[p.Name] = true
+		if err := p.checkFilter(); err != nil {
+			return err
+		}
 		p.Tenants = slices.Clone(p.Tenants)
 		for i, t := range p.Tenants {
 			p.Tenants[i] = strings.ToLower(t)
