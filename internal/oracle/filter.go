@@ -140,11 +140,19 @@ func (j *judge) asked(x *truthLine) {
 // primary is the source that tells a tenant's alerts, "" if none is read.
 func (m *model) primary(t uint32) string {
 	for _, s := range tellers {
-		if m.sources[feed{t, s}] {
+		if m.has(t, s) {
 			return s
 		}
 	}
 	return ""
+}
+
+// has reports whether the run reads a source of a tenant.
+func (m *model) has(t uint32, source string) bool {
+	if list, ok := m.reads[m.tenants[t].id]; ok {
+		return slices.Contains(list, source)
+	}
+	return m.sources[feed{t, source}]
 }
 
 // goes reports whether routes lead what a source tells of a tenant here.
@@ -171,7 +179,7 @@ func (p *place) checkVoice(r *record, i uint32, at func() string) {
 	var others []string
 	if slices.Contains(tellers, source) && p.goes(t, source) {
 		for _, s := range tellers {
-			if s != source && m.sources[feed{t, s}] && p.goes(t, s) {
+			if s != source && m.has(t, s) && p.goes(t, s) {
 				others = append(others, s)
 			}
 		}

@@ -17,6 +17,8 @@ import (
 type tale struct {
 	truth, file, ledger []string
 	seq                 int
+	reading             time.Duration
+	reads               map[string][]string
 }
 
 func newTale() *tale {
@@ -82,7 +84,7 @@ func (b *tale) judge(t *testing.T, end time.Duration, p Place) (v *Verdict, foun
 	t.Helper()
 	truth := slices.Concat(b.truth, []string{`{"t":"end","at":"` + stamp(end) + `"}`})
 	p.Name, p.Kind, p.Logs = "sink", KindFile, []Log{Text("out", text3(b.file))}
-	in := Input{Truth: []Log{Text("truth", text3(truth))}, Sinks: []Place{p}}
+	in := Input{Truth: []Log{Text("truth", text3(truth))}, Sinks: []Place{p}, Reading: b.reading, Reads: b.reads}
 	if b.ledger != nil {
 		in.Sinks = append(in.Sinks, Place{Name: "ledger", Kind: KindLedger, Logs: []Log{Text("ledger", text3(b.ledger))}})
 	}
@@ -232,6 +234,16 @@ func TestWhatCannotBeToldIsCountedWithItsReason(t *testing.T) {
 			b.state(graph, "a1", 1, "y", 62*minute)
 			b.mark(63*minute, `"kind":"clock","ahead":"-1h"`)
 		}, 60 * minute, nil, "a1/1"},
+		"answers may be lost, but what is shown no more is not read": {"created", func(b *tale) {
+			b.reading = 20 * minute
+			b.state(graph, "a1", 0, "x", 1*minute, 2*minute)
+			b.state(graph, "a1", 1, "y", 3*minute)
+		}, 60 * minute, nil, "a1/0"},
+		"answers may be lost": {"settled", func(b *tale) {
+			b.reading = 20 * minute
+			b.state(graph, "a1", 0, "x", 1*minute, 2*minute)
+			b.state(graph, "a1", 1, "y", 8*minute, 40*minute)
+		}, 90 * minute, map[string]int{calls[atBorder]: 1}, "a1/1"},
 		"an alert that is created anew is another one": {"created", func(b *tale) {
 			b.state(graph, "a1", 0, "x", 1*minute)
 			b.state(graph, "a1", 1, "x", 20*minute)
@@ -378,6 +390,32 @@ func TestAnAlertHasOneVoiceAtASink(t *testing.T) {
 			}
 			if (tt.open != "") != (len(v.Excuses) > 0) || tt.open != "" && v.Excuses[0].Reason != tt.open {
 				t.Errorf("open: %+v, want %q", v.Excuses, tt.open)
+			}
+		})
+	}
+}
+
+// Which sources a tenant has can be said; else those are that were asked.
+func TestThePrimarySourceIsTheFirstThatTheRunReads(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reads map[string][]string
+		want  []string
+	}{
+		"those that were asked": {nil, []string{"lost a1/0"}},
+		"as said":               {map[string][]string{strings.ToUpper(tenantA): {mde}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTale()
+			b.reads = tt.reads
+			b.state(graph, "a1", 0, "x", 1*minute)
+			b.state(mde, "m1", 0, "x", 2*minute)
+			marks := `,"only_here":true`
+			if tt.reads != nil {
+				marks = ""
+			}
+			b.give(mde, "m1", 0, marks)
+			if _, found := b.judge(t, 3*day, Place{Sources: []string{Primary}}); !slices.Equal(found, tt.want) {
+				t.Errorf("found %q, want %q", found, tt.want)
 			}
 		})
 	}

@@ -53,12 +53,19 @@ type Input struct {
 	// Sources limits what is owed to those that the run read; empty: every
 	// source's revisions. What else is delivered is judged all the same.
 	Sources []string
+	// Reads is the same for single tenants, by ID: the sources that the run reads
+	// of it. Where a sink filters, the first of them that tells alerts is the
+	// tenant's primary one; of a tenant that is not listed, of those that were
+	// asked.
+	Reads map[string][]string
 	// Grace is how long before a kill a revision may have been shown, or a
-	// record sent, to count as caught by the kill; 0: 5 s.
+	// record sent, to count as caught by the kill; 0: 5 s. No answer is stored
+	// later than this.
 	Grace time.Duration
-	// Reading is how long after an answer a state may be stored at the latest;
-	// 0: 5 s. Sinks that filter are judged by when states were read: what lies
-	// closer to a border than this cannot be told.
+	// Reading is how long after the first answer that shows a state one that does
+	// is stored at the latest; 0: 5 s. It is longer where answers are dealt that
+	// the run cannot take, or the ledger fails. Sinks that filter are judged by when
+	// states were read: what lies closer to a border than this cannot be told.
 	Reading time.Duration
 	// Behind is how far a sink that filters may be behind what it could be given;
 	// 0: 1 min. It matters where the run ends before something is due, and for
@@ -68,6 +75,14 @@ type Input struct {
 	Examples int
 	// Labels are put on the result line as they are: commit, tier, …
 	Labels map[string]string
+}
+
+// reads reports whether the run reads a source of a tenant.
+func (in *Input) reads(tenant, source string) bool {
+	if list, ok := in.Reads[tenant]; ok {
+		return slices.Contains(list, source)
+	}
+	return len(in.Sources) == 0 || slices.Contains(in.Sources, source)
 }
 
 func (in *Input) check() error {
@@ -81,6 +96,11 @@ func (in *Input) check() error {
 	if in.Examples == 0 {
 		in.Examples = 10
 	}
+	reads := make(map[string][]string, len(in.Reads))
+	for t, list := range in.Reads {
+		reads[strings.ToLower(t)] = list
+	}
+	in.Reads = reads
 	in.Sinks = slices.Clone(in.Sinks)
 	seen := make(map[string]bool)
 	for i := range in.Sinks {

@@ -36,6 +36,7 @@ func Judge(in Input) (*Verdict, error) {
 	}
 	j := &judge{in: in, m: newModel(), findings: make(map[findingKey]*Finding), openGaps: make(map[uint32]int), asides: make(map[uint32]int), dealtAside: make(map[special]bool),
 		sifts: slices.ContainsFunc(in.Sinks, func(p Place) bool { return p.Revisions != "" || len(p.Sources) > 0 }), excused: make(map[excuseKey]*Excuse)}
+	j.m.reads = j.in.Reads
 	if err := j.readTruth(); err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (j *judge) count() []int {
 	shown := make([]int, len(m.tenants))
 	for n := range m.revs {
 		i := uint32(n)
-		if !m.owed(i) || len(j.in.Sources) > 0 && !slices.Contains(j.in.Sources, m.sourceOfRev(i)) {
+		if !m.owed(i) || !j.in.reads(m.tenants[m.tenantOfRev(i)].id, m.sourceOfRev(i)) {
 			continue
 		}
 		t := m.tenantOfRev(i)

@@ -105,10 +105,11 @@ type model struct {
 	events   map[eventID]uint32
 	kills    []tick
 	ended    bool
-	readings []reading     // of revs, where a sink filters
-	sources  map[feed]bool // that were asked
-	ahead    tick          // how far the clock of the truth log is ahead of the run's, where it is read now
-	ends     tick          // the last event, by the run's clock
+	readings []reading           // of revs, where a sink filters
+	sources  map[feed]bool       // that were asked
+	reads    map[string][]string // Input.Reads
+	ahead    tick                // how far the clock of the truth log is ahead of the run's, where it is read now
+	ends     tick                // the last event, by the run's clock
 	totals   Totals
 }
 

@@ -139,11 +139,10 @@ func (j *judge) states(a uint32) [][]state {
 			all = append(all, s)
 			continue
 		case silent || r.safe == noTick: // taken when two reads agree, or when one was not swallowed
-			s.hi = r.last
-		default:
-			s.hi = r.safe
+			s.hi = r.last + ticks(j.in.Grace)
+		default: // from an answer that showed it
+			s.hi = min(r.safe+ticks(j.in.Reading), r.last+ticks(j.in.Grace))
 		}
-		s.hi += ticks(j.in.Reading)
 		there, listed := j.there(i, t)
 		s.stored = there || !listed && r.safe != noTick && !silent
 		all = append(all, s)
@@ -226,13 +225,13 @@ func (j *judge) first(states []state, s *state) call {
 // touch decides whether a state differs in nothing but its change time from the
 // newest one that was stored before it.
 func (j *judge) touch(states []state, s *state) call {
-	same, other, said, sure := false, false, true, false
+	same, other, said, sure, stored := false, false, true, false, false
 	for k := range states {
 		x := &states[k]
 		if x.i == s.i || s.before(x) || !j.counts(x) || !j.leads(states, x, s) {
 			continue
 		}
-		sure = sure || x.stored && x.before(s)
+		sure, stored = sure || x.stored && x.before(s), stored || x.stored
 		switch {
 		case x.content == [8]byte{} || s.content == [8]byte{}:
 			said = false
@@ -247,10 +246,10 @@ func (j *judge) touch(states []state, s *state) call {
 		return due
 	case !said:
 		return unsaid
+	case other || !sure && stored:
+		return unordered
 	case !sure:
 		return unsure
-	case other:
-		return unordered
 	}
 	return isTouch
 }

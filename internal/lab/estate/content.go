@@ -2,9 +2,11 @@ package estate
 
 import (
 	"bytes"
+	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"time"
 )
 
 // changeTime is what a source calls the change time of a row.
@@ -52,4 +54,23 @@ func without(row []byte, member string) []byte {
 		return row
 	}
 	return b
+}
+
+// Touch gives an alert that is visible a new change time, and changes nothing
+// else.
+func (e *Estate) Touch(tenant, id string, at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.list(tenant, Graph)
+	old := l.current[id]
+	if old == nil {
+		return
+	}
+	r := *old
+	r.Rev++
+	r.Visible, r.Changed = at, grid(at)
+	r.Text = Text(r.Changed)
+	r.silent, r.before, r.older = false, nil, nil
+	heap.Push(&l.later, &r)
+	e.mirror(l, &r)
 }
