@@ -138,7 +138,7 @@ func (w *world) build() {
 	w.truth, err = os.Create(filepath.Join(w.dir, "truth.ndjson"))
 	w.must(err)
 	w.lab, err = lab.New(lab.Options{Seed: 11, Clock: time.Now, Customers: len(w.sources), Truth: w.truth, Story: func(i int) estate.Options {
-		return estate.Options{PerMinute: 0.6 / w.span.Hours(), Horizon: w.span * 9 / 10, Updates: 2, Shuffle: i == 0, Incidents: i == 0, MDE: true, SIEM: i == 1, Reprocess: true}
+		return estate.Options{PerMinute: 0.6 / w.span.Hours(), Horizon: w.span * 9 / 10, Updates: 2, Shuffle: i == 0 && w.span == short, Incidents: i == 0, MDE: true, SIEM: i == 1, Reprocess: true}
 	}})
 	w.must(err)
 	go func() {
