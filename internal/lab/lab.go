@@ -118,7 +118,9 @@ func New(opt Options) (*Lab, error) {
 	l.truth.Event("start", "seed", opt.Seed)
 	l.faults = fault.New(opt.Seed, opt.Clock, l.truth.Event)
 	l.estate = estate.New(opt.Seed, opt.Clock(), func(tenant, source string, r *estate.Row) {
-		l.truth.Event("issued", "tenant", tenant, "source", source, "id", r.ID, "rev", r.Rev, "changed", r.Text, "visible_at", r.Visible.UTC())
+		if l.truth.On() {
+			l.truth.Event("issued", "tenant", tenant, "source", source, "id", r.ID, "rev", r.Rev, "changed", r.Text, "created", estate.Text(r.Created), "visible_at", r.Visible.UTC(), "content", l.estate.Content(source, r))
+		}
 	})
 	if err := l.people(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,7 +33,18 @@ type Place struct {
 	TakesAll bool
 	// Tokens binds tokens of a HEC place, by name, to a tenant.
 	Tokens map[string]string
+	// Revisions is which revisions of an alert the sink is given: all,
+	// no_touches, created or settled; empty: all.
+	Revisions string
+	// Sources are the sources whose records routes lead here; Primary stands for
+	// what a route leads here that names none. Empty: every source, and the marks
+	// of who else tells an alert are not looked at.
+	Sources []string
 }
+
+// Primary in Place.Sources stands for incidents and, of the sources that a
+// tenant's alerts are read from, the primary one.
+const Primary = "primary"
 
 // Input is what Judge reads.
 type Input struct {
@@ -41,13 +53,36 @@ type Input struct {
 	// Sources limits what is owed to those that the run read; empty: every
 	// source's revisions. What else is delivered is judged all the same.
 	Sources []string
+	// Reads is the same for single tenants, by ID: the sources that the run reads
+	// of it. Where a sink filters, the first of them that tells alerts is the
+	// tenant's primary one; of a tenant that is not listed, of those that were
+	// asked.
+	Reads map[string][]string
 	// Grace is how long before a kill a revision may have been shown, or a
-	// record sent, to count as caught by the kill; 0: 5 s.
+	// record sent, to count as caught by the kill; 0: 5 s. No answer is stored
+	// later than this.
 	Grace time.Duration
+	// Reading is how long after the first answer that shows a state one that does
+	// is stored at the latest; 0: 5 s. It is longer where answers are dealt that
+	// the run cannot take, or the ledger fails. Sinks that filter are judged by when
+	// states were read: what lies closer to a border than this cannot be told.
+	Reading time.Duration
+	// Behind is how far a sink that filters may be behind what it could be given;
+	// 0: 1 min. It matters where the run ends before something is due, and for
+	// what a primary source shows only when its time is over.
+	Behind time.Duration
 	// Examples is how many examples a finding holds at most; 0: 10.
 	Examples int
 	// Labels are put on the result line as they are: commit, tier, …
 	Labels map[string]string
+}
+
+// reads reports whether the run reads a source of a tenant.
+func (in *Input) reads(tenant, source string) bool {
+	if list, ok := in.Reads[tenant]; ok {
+		return slices.Contains(list, source)
+	}
+	return len(in.Sources) == 0 || slices.Contains(in.Sources, source)
 }
 
 func (in *Input) check() error {
@@ -57,9 +92,15 @@ func (in *Input) check() error {
 	if in.Grace == 0 {
 		in.Grace = 5 * time.Second
 	}
+	in.Reading, in.Behind = cmp.Or(in.Reading, 5*time.Second), cmp.Or(in.Behind, time.Minute)
 	if in.Examples == 0 {
 		in.Examples = 10
 	}
+	reads := make(map[string][]string, len(in.Reads))
+	for t, list := range in.Reads {
+		reads[strings.ToLower(t)] = list
+	}
+	in.Reads = reads
 	in.Sinks = slices.Clone(in.Sinks)
 	seen := make(map[string]bool)
 	for i := range in.Sinks {
@@ -73,6 +114,9 @@ func (in *Input) check() error {
 			return fmt.Errorf("place %q: each place needs a name of its own", p.Name)
 		}
 		seen[p.Name] = true
+		if err := p.checkFilter(); err != nil {
+			return err
+		}
 		p.Tenants = slices.Clone(p.Tenants)
 		for i, t := range p.Tenants {
 			p.Tenants[i] = strings.ToLower(t)

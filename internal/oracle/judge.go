@@ -23,6 +23,9 @@ type judge struct {
 	openGaps   map[uint32]int
 	asides     map[uint32]int
 	dealtAside map[special]bool
+
+	sifts   bool // some place filters
+	excused map[excuseKey]*Excuse
 }
 
 // Judge reads all files and gives the verdict. An error means that it could not
@@ -31,7 +34,9 @@ func Judge(in Input) (*Verdict, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	j := &judge{in: in, m: newModel(), findings: make(map[findingKey]*Finding), openGaps: make(map[uint32]int), asides: make(map[uint32]int), dealtAside: make(map[special]bool)}
+	j := &judge{in: in, m: newModel(), findings: make(map[findingKey]*Finding), openGaps: make(map[uint32]int), asides: make(map[uint32]int), dealtAside: make(map[special]bool),
+		sifts: slices.ContainsFunc(in.Sinks, func(p Place) bool { return p.Revisions != "" || len(p.Sources) > 0 }), excused: make(map[excuseKey]*Excuse)}
+	j.m.reads = j.in.Reads
 	if err := j.readTruth(); err != nil {
 		return nil, err
 	}
@@ -53,6 +58,7 @@ func Judge(in Input) (*Verdict, error) {
 		j.places = append(j.places, p)
 	}
 	j.matchAsides()
+	j.sift()
 	shown := j.count()
 	j.checkDealt()
 	return j.verdict(shown), nil
@@ -91,7 +97,7 @@ func (j *judge) count() []int {
 	shown := make([]int, len(m.tenants))
 	for n := range m.revs {
 		i := uint32(n)
-		if !m.owed(i) || len(j.in.Sources) > 0 && !slices.Contains(j.in.Sources, m.sourceOfRev(i)) {
+		if !m.owed(i) || !j.in.reads(m.tenants[m.tenantOfRev(i)].id, m.sourceOfRev(i)) {
 			continue
 		}
 		t := m.tenantOfRev(i)
@@ -101,6 +107,9 @@ func (j *judge) count() []int {
 				continue
 			}
 			a := p.tally(t)
+			if p.sifted != nil && p.sieve(i, a) {
+				continue
+			}
 			switch rv := &m.revs[i]; {
 			case p.revs[i]&present != 0:
 				a.Present++
@@ -187,7 +196,7 @@ func (j *judge) checkDealt() {
 // verdict puts everything together.
 func (j *judge) verdict(shown []int) *Verdict {
 	m := j.m
-	v := &Verdict{Totals: m.totals, Notes: j.notes, Labels: j.in.Labels, Findings: j.sorted(), lags: j.lags()}
+	v := &Verdict{Totals: m.totals, Excuses: j.excuses(), Notes: j.notes, Labels: j.in.Labels, Findings: j.sorted(), lags: j.lags()}
 	for t := range m.tenants {
 		n := 0
 		if t < len(shown) {

@@ -115,7 +115,7 @@ func (p *place) readLedgerLine(line []byte, l *Log, n int) {
 // takeRevision judges a revision by the hash that the ledger holds.
 func (p *place) takeRevision(x *ledgerLine, l *Log, at func() string) {
 	r := record{tenant: x.tenant, source: x.source, alertID: x.alertID, changed: x.changed, seq: x.seq, event: x.event, hasEvent: x.hasEvent,
-		claimed: x.sum, sum: x.sum, unnamed: strings.Contains(x.flags, `"unnamed"`)}
+		claimed: x.sum, sum: x.sum, unnamed: strings.Contains(x.flags, `"unnamed"`), touch: strings.Contains(x.flags, `"touch"`)}
 	if n, err := hex.Decode(r.full[:], []byte(x.shaText)); err != nil || n != len(r.full) {
 		p.j.find(Altered, x.tenant, p.Name, Example{Source: x.source, AlertID: x.alertID, Rev: -1, Where: at(), Detail: "sha256 is not 64 hex digits"})
 		return

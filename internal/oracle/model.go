@@ -105,6 +105,11 @@ type model struct {
 	events   map[eventID]uint32
 	kills    []tick
 	ended    bool
+	readings []reading           // of revs, where a sink filters
+	sources  map[feed]bool       // that were asked
+	reads    map[string][]string // Input.Reads
+	ahead    tick                // how far the clock of the truth log is ahead of the run's, where it is read now
+	ends     tick                // the last event, by the run's clock
 	totals   Totals
 }
 
@@ -112,6 +117,7 @@ func newModel() *model {
 	return &model{
 		tenantOf: make(map[string]uint32), feedOf: make(map[feed]uint32), alertOf: make(map[alertKey]uint32), variant: make(map[sum]uint32),
 		specials: make(map[sum][]special), lasting: make(map[special]bool), unnamed: make(map[sum]uint32), events: make(map[eventID]uint32),
+		sources: make(map[feed]bool), ends: noTick,
 		totals: Totals{Faults: make(map[string]int), from: noTick, to: noTick},
 	}
 }

@@ -13,6 +13,7 @@ const (
 	taken                       // a record was booked for it
 	aside                       // the ledger lists it as refused here
 	swallowed                   // the receiver said that it had taken it, and had not
+	touched                     // its record is marked as a touch
 )
 
 // seqKey is what sequence numbers are compared within.
@@ -33,6 +34,7 @@ type place struct {
 	seqs   map[uint32][]uint64
 
 	manifests int
+	sifted    []call // of each revision, where the sink filters
 }
 
 func (j *judge) newPlace(p *Place) *place {
@@ -267,6 +269,10 @@ func (p *place) take(r *record, i uint32, at func() string) (first bool) {
 		return false
 	}
 	p.revs[i] |= taken
+	if r.touch {
+		p.revs[i] |= touched
+	}
+	p.checkVoice(r, i, at)
 	if p.Kind != KindLedger {
 		p.checkOrder(r, i, at)
 	}

@@ -14,8 +14,10 @@ type record struct {
 	event                                         eventID
 	hasEvent                                      bool
 	late, unnamed, aside                          bool // aside: replay or history, outside the order
-	claimed                                       sum  // what the envelope says
-	sum                                           sum  // of the exact bytes
+	touch, onlyHere                               bool
+	also                                          []string // the sources of also_told_by
+	claimed                                       sum      // what the envelope says
+	sum                                           sum      // of the exact bytes
 	full                                          [32]byte
 	names                                         string // the tenant that the row itself names, if it is a GUID
 	kind                                          string // of a record that is none of an alert
@@ -98,6 +100,12 @@ func (r *record) parseEnvelope(b []byte) error {
 			r.late = isTrue(v)
 		case "unnamed":
 			r.unnamed = isTrue(v)
+		case "touch":
+			r.touch = isTrue(v)
+		case "only_here":
+			r.onlyHere = isTrue(v)
+		case "also_told_by":
+			return elements(v, func(v []byte) error { r.also = append(r.also, text(v)); return nil })
 		case "history", "replay":
 			r.aside = r.aside || isTrue(v)
 		}

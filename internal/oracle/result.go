@@ -11,6 +11,7 @@ type sinkResult struct {
 	Taken    int   `json:"taken"` // revisions
 	SetAside int   `json:"set_aside"`
 	Pending  int   `json:"pending"` // owed, and neither taken nor listed
+	Passed   int   `json:"passed_over,omitempty"`
 	LagP50   int64 `json:"lag_p50_ms,omitempty"`
 	LagP99   int64 `json:"lag_p99_ms,omitempty"`
 	LagMax   int64 `json:"lag_max_ms,omitempty"`
@@ -36,7 +37,7 @@ func (v *Verdict) ResultLine() string {
 			case KindLedger:
 				ledgered += s.Present
 			default:
-				sinks[p.Place] = sinkResult{Taken: s.Present, SetAside: s.SetAside, Pending: s.Lost + s.Excused + s.InGap,
+				sinks[p.Place] = sinkResult{Taken: s.Present, SetAside: s.SetAside, Pending: s.Lost + s.Excused + s.InGap, Passed: s.PassedOver,
 					LagP50: l.p50.Milliseconds(), LagP99: l.p99.Milliseconds(), LagMax: l.max.Milliseconds()}
 			}
 			if p.Kind == KindFile {
@@ -61,7 +62,7 @@ func (v *Verdict) ResultLine() string {
 	}
 	maps.Copy(line, map[string]any{
 		"ok": v.OK(), "seed": v.Totals.Seed, "tenants": tenants, "span_s": int64(v.Totals.Span().Seconds()), "issued": v.Totals.Issued, "served": v.Shown(), "rows": v.Totals.Rows,
-		"ledgered": ledgered, "sinks": sinks, "lost": s.Lost, "excused": s.Excused, "foreign": s.Foreign, "altered": s.Altered, "disorder": s.Disorder,
+		"ledgered": ledgered, "sinks": sinks, "lost": s.Lost, "excused": s.Excused, "unwanted": s.Unwanted, "foreign": s.Foreign, "altered": s.Altered, "disorder": s.Disorder,
 		"dup_raw": all.Repeated, "dup_explained": all.Explained, "dup_visible": visible, "leaks": leaks, "crashes": v.Totals.Kills, "faults": v.Totals.Faults,
 		"requests": v.Totals.Requests, "early": v.Totals.Early, "token_calls": v.Totals.TokenCalls, "findings": len(v.Findings),
 	})

@@ -174,8 +174,8 @@ func (v *Verdict) writeTotals(b *bufio.Writer) {
 		n     int
 		quiet bool // not worth a word when 0
 	}{
-		{"lost", s.Lost, false}, {"repeated", s.Repeated, false}, {"no cause", s.Unexplained, true}, {"foreign", s.Foreign, false}, {"altered", s.Altered, true},
-		{"excused", s.Excused, true}, {"aside", s.SetAside, true}, {"in gaps", s.InGap, true}, {"open gaps", gaps, true}, {"early", v.Totals.Early, true},
+		{"lost", s.Lost, false}, {"repeated", s.Repeated, false}, {"no cause", s.Unexplained, true}, {"foreign", s.Foreign, false}, {"altered", s.Altered, true}, {"unwanted", s.Unwanted, true},
+		{"excused", s.Excused, true}, {"passed over", s.PassedOver, true}, {"aside", s.SetAside, true}, {"in gaps", s.InGap, true}, {"open gaps", gaps, true}, {"early", v.Totals.Early, true},
 	} {
 		if x.n > 0 || !x.quiet {
 			parts = append(parts, x.name+" "+thousands(x.n))

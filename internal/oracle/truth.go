@@ -66,7 +66,7 @@ func (j *judge) readMark(line []byte) error {
 // truthLine is any line of a truth log.
 type truthLine struct {
 	t, at, tenant, customer, source, id, kind, claims string
-	changed, visible, fault                           string
+	changed, visible, fault, created, content, ahead  string
 	rev, seed, status                                 int64
 	hasRev, hasSum                                    bool
 	sum                                               sum
@@ -98,6 +98,12 @@ func (j *judge) readTruthLine(line []byte) error {
 			x.changed = text(v)
 		case "visible_at":
 			x.visible = text(v)
+		case "created":
+			x.created = text(v)
+		case "content":
+			x.content = text(v)
+		case "ahead":
+			x.ahead = text(v)
 		case "sha256":
 			x.sum, x.hasSum = parseSum(v)
 		case "kind":
@@ -129,6 +135,7 @@ func (j *judge) takeTruth(x *truthLine) error {
 			m.totals.from = at
 		}
 		m.totals.to = max(m.totals.to, at)
+		m.ends = max(m.ends, at-m.ahead)
 	}
 	switch x.t {
 	case "start":
@@ -139,6 +146,7 @@ func (j *judge) takeTruth(x *truthLine) error {
 		m.totals.Issued++
 		r := &m.revs[m.rev(m.feed(m.tenant(x.tenant, true), x.source), x.id, int32(x.rev))]
 		r.changed, r.visible = parseTick(x.changed), parseTick(x.visible)
+		j.issued(x)
 	case "served":
 		if !x.hasSum {
 			return fmt.Errorf("a served row has no sha256")
@@ -146,8 +154,15 @@ func (j *judge) takeTruth(x *truthLine) error {
 		j.takeServed(x, at)
 	case "row":
 		j.takeSpecial(x, at)
+	case "mark":
+		if x.kind == "clock" {
+			if err := j.clock(x); err != nil {
+				return err
+			}
+		}
 	case "request":
 		m.totals.Requests++
+		j.asked(x)
 		if x.source == "token" {
 			m.totals.TokenCalls++
 			if x.status != 200 {
@@ -204,8 +219,12 @@ func (j *judge) takeServed(x *truthLine, at tick) {
 	if c := parseTick(x.changed); c != noTick {
 		r.changed = c
 	}
-	if !m.killed(at, ticks(j.in.Grace)) {
+	killed := m.killed(at, ticks(j.in.Grace))
+	if !killed {
 		r.flags |= beforeEnd
+	}
+	if j.sifts {
+		m.reading(i).read(at-m.ahead, killed)
 	}
 	m.spell(x.sum, i)
 }

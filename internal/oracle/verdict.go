@@ -22,13 +22,14 @@ const (
 	OutOfOrder Fault = "out of order"    // first sends not in the order of sequence numbers
 	WentBack   Fault = "went back"       // an older revision of an alert after a newer one, not marked late
 	Torn       Fault = "torn"            // a line that is not one whole record
-	Unmarked   Fault = "unmarked"        // a row that names no tenant, not marked so
+	Unmarked   Fault = "unmarked"        // a mark that a record should have and does not, or the other way round
 	Refusable  Fault = "to be set aside" // a row without usable identity was delivered
 	NotShown   Fault = "not shown"       // a foreign or unusable row was dealt, and is not listed as set aside
 	NoReason   Fault = "no reason"       // set aside, or a gap, without a reason
 	GapClosed  Fault = "gap closed"      // though revisions inside it are missing
 	Sequence   Fault = "sequence"        // numbers of a feed in the ledger with a hole or a repeat
 	Leak       Fault = "leak"            // a secret in an output
+	Unwanted   Fault = "unwanted"        // a record that the sink is not to be given
 )
 
 // Example is one case of a finding: IDs and hashes, never a body.
@@ -59,10 +60,12 @@ type At struct {
 	Taken       int    `json:"taken"`   // records, repeats included
 	Present     int    `json:"present"` // revisions
 	Lost        int    `json:"lost"`
-	Excused     int    `json:"excused"`   // superseded, and shown only just before a kill
-	SetAside    int    `json:"set_aside"` // owed revisions that are listed as refused
-	InGap       int    `json:"in_gap"`    // owed revisions inside a gap that is shown
-	Repeated    int    `json:"repeated"`  // records beyond the first of a revision
+	Excused     int    `json:"excused"`     // not there, and whether it should be cannot be told: Excuses, or shown only just before a kill and superseded
+	PassedOver  int    `json:"passed_over"` // not there, as the sink is not to be given them
+	Unwanted    int    `json:"unwanted"`    // there all the same
+	SetAside    int    `json:"set_aside"`   // owed revisions that are listed as refused
+	InGap       int    `json:"in_gap"`      // owed revisions inside a gap that is shown
+	Repeated    int    `json:"repeated"`    // records beyond the first of a revision
 	Explained   int    `json:"explained"`
 	Unexplained int    `json:"unexplained"`
 	Foreign     int    `json:"foreign"`
@@ -112,8 +115,18 @@ type Verdict struct {
 	Customers []Customer        `json:"customers"` // by slug
 	Findings  []Finding         `json:"findings"`
 	Notes     []string          `json:"notes"` // worth knowing, and no fault
+	Excuses   []Excuse          `json:"excuses,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	lags      map[string]lag
+}
+
+// Excuse counts revisions of which it cannot be told from outside whether a
+// sink that filters is to be given them: whatever it did is let pass.
+type Excuse struct {
+	Place   string `json:"place"`
+	Reason  string `json:"reason"`
+	Missing int    `json:"missing"` // are not there; also counted as At.Excused
+	Present int    `json:"present"` // are there
 }
 
 // OK reports whether every promise that can be seen from outside was kept.
@@ -153,6 +166,8 @@ func (v *Verdict) Sum(place string) At {
 			s.Disorder += a.Disorder
 			s.Unnamed += a.Unnamed
 			s.Swallowed += a.Swallowed
+			s.PassedOver += a.PassedOver
+			s.Unwanted += a.Unwanted
 		}
 	}
 	return s
@@ -211,7 +226,7 @@ func (j *judge) note(format string, args ...any) {
 
 // sorted returns the findings in a fixed order: the gravest kind first.
 func (j *judge) sorted() []Finding {
-	order := []Fault{Leak, Foreign, Lost, GapClosed, Altered, Repeated, EventID, WentBack, OutOfOrder, Torn, Refusable, Unmarked, NotShown, NoReason, Sequence}
+	order := []Fault{Leak, Foreign, Lost, GapClosed, Unwanted, Altered, Repeated, EventID, WentBack, OutOfOrder, Torn, Refusable, Unmarked, NotShown, NoReason, Sequence}
 	list := make([]Finding, 0, len(j.findings))
 	for _, f := range j.findings {
 		if t, ok := j.m.tenantOf[f.Tenant]; ok {
