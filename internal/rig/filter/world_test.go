@@ -15,11 +15,8 @@ import (
 	"drover"
 	"drover/internal/collect"
 	"drover/internal/config"
-	"drover/internal/defender"
 	"drover/internal/deliver"
-	"drover/internal/entra"
 	"drover/internal/format"
-	"drover/internal/httpx"
 	"drover/internal/lab"
 	"drover/internal/lab/estate"
 	"drover/internal/ledger"
@@ -27,6 +24,7 @@ import (
 	"drover/internal/oracle"
 	"drover/internal/revision"
 	"drover/internal/rig/memnet"
+	"drover/internal/rig/reading"
 	"drover/internal/sink/file"
 	"drover/internal/vault"
 )
@@ -148,8 +146,7 @@ func (w *world) build() {
 	}()
 	w.open()
 	for i, c := range w.lab.Customers() {
-		w.must(w.store.AddTenant(context.Background(), drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: w.sources[i],
-			Start: drover.InstantOf(epoch.Add(-24 * time.Hour))}))
+		w.must(w.store.AddTenant(context.Background(), reading.Tenant(c, w.sources[i], drover.InstantOf(epoch.Add(-24*time.Hour)))))
 	}
 	w.must(w.store.Close())
 }
@@ -178,22 +175,8 @@ func (w *world) open() {
 func (w *world) begin() {
 	w.Helper()
 	w.open()
-	client, err := httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
+	reader, err := reading.New(reading.Options{Lab: w.lab, Network: w.net})
 	w.must(err)
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", MDE: "https://mde.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
-	w.must(err)
-	tokens := entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return client }, Clouds: clouds,
-		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
-	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: tokens, HTTP: func(drover.Tenant) (defender.Doer, error) { return client, nil },
-			Host: func(t drover.Tenant) (string, error) {
-				c, err := clouds.Of(t)
-				if err != nil {
-					return "", err
-				}
-				return c.Host(s, t.Region)
-			}}
-	}
 	var dests []deliver.Destination
 	var sinks []drover.Sink
 	for _, o := range outlets {
@@ -213,7 +196,7 @@ func (w *world) begin() {
 	del, err := deliver.New(deliver.Options{Store: w.store, Sinks: dests, Routes: w.routes, Seed: 1, Scan: 10 * time.Minute})
 	w.must(err)
 	col, err := collect.New(collect.Options{Store: w.store, Compare: revision.Comparer{}, Seed: 2, Interval: 4 * time.Minute, Overlap: 5 * time.Minute, Sweeps: []collect.Sweep{{Depth: 48 * time.Hour, Every: 6 * time.Hour}}, TenantCheck: time.Minute,
-		Sources: []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)), defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))},
+		Sources: reader.Sources,
 		Notify: func(e collect.Event) {
 			if e.What == "commit" {
 				del.Hint(e.Feed, e.N)
@@ -230,8 +213,7 @@ func (w *world) begin() {
 		for range 2 {
 			w.must(<-done)
 		}
-		tokens.Wait()
-		client.Close()
+		reader.Close()
 		for _, s := range sinks {
 			w.must(s.Close())
 		}
