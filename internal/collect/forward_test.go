@@ -53,6 +53,35 @@ func TestAPageThatTheLedgerWasTooBusyForIsNotLost(t *testing.T) {
 	})
 }
 
+// A place that cannot be read is left behind, the ledger is too busy for what
+// was read behind it, and the API does not show it again.
+func TestAPageBehindALeftPlaceThatTheLedgerWasTooBusyForIsNotLost(t *testing.T) {
+	story(t, 1, func(w *world) {
+		w.store = &busy{w.store, 3}
+		now := time.Now()
+		bad, served := drover.InstantOf(now.Add(10*time.Minute)), false
+		once := row{id: "once", changed: now.Add(20 * time.Minute), visible: bad.Time(), body: func(int) string {
+			served = true
+			return `{"id":"once"}`
+		}}
+		w.api.add(tenantID(0), once)
+		w.api.fail = func(id drover.TenantID, s drover.Span) error {
+			if served {
+				w.api.rows[id] = nil
+			}
+			if s.Contains(bad) && time.Now().After(bad.Time()) {
+				return transient()
+			}
+			return nil
+		}
+		w.begin()
+		w.pass(time.Hour)
+		if got := w.ledgered(0); !slices.Equal(got, []string{"once/0"}) {
+			t.Errorf("ledgered %v", got)
+		}
+	})
+}
+
 // round is a source that leads nowhere from some place on: every second answer
 // is one, and shows what was shown before.
 type round struct {

@@ -427,9 +427,10 @@ func (r *reader) failure(ctx context.Context, run *run, err error) (time.Time, e
 			r.nextAt = now.Add(wait) // told to wait for ever, it may be the place as well
 			return r.nextAt, nil
 		}
-		// A pass survives passing errors; after others, and when it was to
-		// leave a place behind, the next turn begins a new one at the cursor.
-		if kind == drover.Denied || kind == drover.Refused || run.skip != nil {
+		// A pass survives passing errors, and what the ledger did not take; after
+		// others, and when it was to leave a place behind, the next turn begins a
+		// new one at the cursor.
+		if kind == drover.Denied || kind == drover.Refused || run.skip != nil && !unbooked {
 			r.tail = nil
 		}
 	}
