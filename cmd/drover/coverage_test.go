@@ -196,7 +196,7 @@ func aReport() coverageReport {
 	northwind.Permissions, northwind.Opens = []string{}, nil
 	paused := with(graph)
 	paused.ReadUpTo = drover.NoInstant
-	r := coverageReport{Days: 30, NotShown: coverage.NotShown(), Failed: []coverageFailure{{"tailspin", "read daily counts: the disk reports an error", "look at the kernel's log before anything else"}}}
+	r := coverageReport{Days: 30, NotShown: coverage.NotShown(), Failed: []admin.CoverageFailure{{Tenant: "tailspin", Says: "read daily counts: the disk reports an error", Hint: "look at the kernel's log before anything else"}}}
 	for i, sources := range [][]coverage.Source{{contoso, mde, incidents}, {with(graph, identity(12, 2*day))}, {northwind}, {paused}} {
 		x := coverage.Tenant{ID: drover.TenantID("00000000-0000-4000-8000-00000000000" + string(rune('a'+i))), Name: []string{"contoso", "fabrikam", "northwind", "woodgrove"}[i], State: drover.Active, From: at.Add(-30 * day), Sources: sources}
 		if i == 3 {
