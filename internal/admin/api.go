@@ -143,9 +143,10 @@ func (c TenantCheck) OK() bool {
 type SinkStatus struct {
 	ID      drover.SinkID `json:"id"`
 	Feeds   int           `json:"feeds"`
-	Behind  uint64        `json:"behind"`    // revisions not yet taken
-	Aside   int64         `json:"set_aside"` // records refused for good and not resolved
-	Attempt int           `json:"in_flight"` // batches under way
+	Behind  uint64        `json:"behind"`            // revisions not yet taken, without those that wait
+	Waiting []WaitStatus  `json:"waiting,omitempty"` // by what they wait for
+	Aside   int64         `json:"set_aside"`         // records refused for good and not resolved
+	Attempt int           `json:"in_flight"`         // batches under way
 }
 
 // GapStatus is an open gap.
