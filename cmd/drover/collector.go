@@ -3,6 +3,7 @@ package main
 import (
 	"drover"
 	"drover/internal/collect"
+	"drover/internal/coverage"
 )
 
 // collector is what reads the tenants for which only says yes; nil: all.
@@ -12,5 +13,5 @@ func (a *app) collector(only func(drover.Tenant) bool, notify func(collect.Event
 		sweeps = append(sweeps, collect.Sweep{Depth: s.Depth, Every: s.Every})
 	}
 	return collect.New(collect.Options{Store: a.store, Sources: a.sources(), Compare: a.compare(), Interval: a.cfg.Collect.Interval, Overlap: a.cfg.Collect.Overlap, Sweeps: sweeps,
-		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Hourly: a.hourly, Only: only, Steady: a.steady, Log: a.log, Notify: notify})
+		Concurrency: a.cfg.Collect.Concurrency, Allowance: a.allowance, Hourly: a.hourly, Only: only, Product: coverage.Product, Steady: a.steady, Log: a.log, Notify: notify})
 }
