@@ -17,6 +17,7 @@ import (
 type coverageReport struct {
 	Days       int                     `json:"days"`
 	Everywhere []coverage.Outage       `json:"silent_everywhere"`
+	Together   []coverage.Seen         `json:"together,omitempty"` // of several tenants, by product
 	Tenants    []coverage.Tenant       `json:"tenants"`
 	Failed     []admin.CoverageFailure `json:"failed"`
 	NotShown   []string                `json:"not_shown"`
@@ -73,6 +74,10 @@ func coverTenants(ctx context.Context, api admin.API, named []string, days int, 
 	show, done := isTerminal(progress), 0
 	var found []admin.Covered
 	err := api.Coverage(ctx, admin.CoverageQuery{Tenants: named, Days: days, Fresh: len(named) > 0}, func(c admin.Covered) error {
+		if c.Place == c.Of {
+			r.Together = c.Together
+			return nil
+		}
 		found = append(found, c)
 		if done++; show && c.Of > 1 {
 			_, _ = fmt.Fprintf(progress, "\r%d of %d tenants", done, c.Of)
@@ -87,13 +92,14 @@ func coverTenants(ctx context.Context, api admin.API, named []string, days int, 
 	}
 	slices.SortFunc(found, func(a, b admin.Covered) int { return a.Place - b.Place })
 	for _, c := range found {
-		if c.Failed != nil {
+		switch {
+		case c.Failed != nil:
 			r.Failed = append(r.Failed, *c.Failed)
-		} else {
+		case c.Tenant != nil:
 			r.Tenants = append(r.Tenants, *c.Tenant)
 		}
 	}
-	r.Everywhere = coverage.Everywhere(r.Tenants)
+	r.Everywhere = coverage.Everywhere(r.Tenants, r.Together)
 	return r, nil
 }
 

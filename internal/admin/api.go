@@ -20,7 +20,7 @@ type API interface {
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
 	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
 	// Coverage tells of tenants one by one, in no order and never two at once,
-	// until each returns an error. One tenant's failure is told and ends no
+	// and last of two or more together, until each returns an error. One tenant's failure is told and ends no
 	// other's, unless it is the only one.
 	Coverage(ctx context.Context, q CoverageQuery, each func(Covered) error) error
 	PauseTenant(ctx context.Context, idOrName string) error

@@ -21,12 +21,15 @@ type CoverageQuery struct {
 	Fresh bool `json:"fresh"`
 }
 
-// Covered is what can be told of one tenant, or why nothing can.
+// Covered is what can be told of one tenant, or why nothing can; the last one is
+// of all of them together.
 type Covered struct {
 	Place  int              `json:"place"` // among those that were asked for, from 0
 	Of     int              `json:"of"`    // how many these are
 	Tenant *coverage.Tenant `json:"tenant,omitempty"`
 	Failed *CoverageFailure `json:"failed,omitempty"`
+	// Together is what all tenants have brought of each product.
+	Together []coverage.Seen `json:"together,omitempty"`
 }
 
 // CoverageFailure is a tenant of which nothing could be told.
@@ -83,6 +86,8 @@ func (l *Local) Coverage(ctx context.Context, q CoverageQuery, each func(Covered
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	var together coverage.Together
+	now := time.Now()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, coverageAtOnce)
@@ -97,7 +102,7 @@ func (l *Local) Coverage(ctx context.Context, q CoverageQuery, each func(Covered
 		wg.Go(func() {
 			defer func() { <-turn }()
 			c := Covered{Place: i, Of: len(names)}
-			t, err := l.covered(ctx, op, name, q, feeds)
+			t, tallies, err := l.covered(ctx, op, name, q, now, feeds)
 			switch {
 			case err == nil:
 				c.Tenant = &t
@@ -112,13 +117,19 @@ func (l *Local) Coverage(ctx context.Context, q CoverageQuery, each func(Covered
 			if ctx.Err() != nil {
 				return
 			}
+			for _, x := range tallies {
+				together.Add(x)
+			}
 			if err := each(c); err != nil {
 				stop(err)
 			}
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil || len(names) < 2 {
+		return err
+	}
+	return each(Covered{Place: len(names), Of: len(names), Together: together.Seen()})
 }
 
 func (l *Local) feedsNow(ctx context.Context) (n feedsNow, err error) {
@@ -138,23 +149,22 @@ func (l *Local) feedsNow(ctx context.Context) (n feedsNow, err error) {
 
 // covered asks each feed of a tenant, and counts in the ledger what each product
 // has brought.
-func (l *Local) covered(ctx context.Context, op, name string, q CoverageQuery, feeds feedsNow) (out coverage.Tenant, err error) {
+func (l *Local) covered(ctx context.Context, op, name string, q CoverageQuery, now time.Time, feeds feedsNow) (out coverage.Tenant, tallies []*coverage.Tally, err error) {
 	t, err := l.find(ctx, op, name)
 	switch {
 	case err != nil:
-		return out, err
+		return out, nil, err
 	case t.State == drover.Removed:
-		return out, usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
+		return out, nil, usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
 	}
-	now := time.Now()
 	out = coverage.Tenant{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, State: t.State, From: drover.InstantOf(now.AddDate(0, 0, -q.Days))}
 	out.Sources = l.Cover(ctx, t, q.Fresh)
 	if err := ctx.Err(); err != nil {
-		return out, err
+		return out, nil, err
 	}
 	counts, err := l.Store.Counts(ctx, t.ID)
 	if err != nil {
-		return out, fmt.Errorf("read daily counts: %w", err)
+		return out, nil, fmt.Errorf("read daily counts: %w", err)
 	}
 	for i := range out.Sources {
 		s := &out.Sources[i]
@@ -166,13 +176,13 @@ func (l *Local) covered(ctx context.Context, op, name string, q CoverageQuery, f
 			s.ReadUpTo = feeds.readUpTo(f)
 			tally := coverage.NewTally(s.ID, out.From, drover.InstantOf(now))
 			if s.Pruned, err = l.count(ctx, f, behind(f, counts, now.AddDate(0, 0, -q.Days)), tally); err != nil {
-				return out, fmt.Errorf("count alerts of %s: %w", f.Feed, err)
+				return out, nil, fmt.Errorf("count alerts of %s: %w", f.Feed, err)
 			}
-			s.Seen = tally.Seen()
+			s.Seen, tallies = tally.Seen(), append(tallies, tally)
 		}
 	}
 	out.Judge()
-	return out, nil
+	return out, tallies, nil
 }
 
 // readUpTo is how far a feed has been read.

@@ -138,7 +138,7 @@ func (c *crowded) FindTenant(_ context.Context, s string) (drover.Tenant, error)
 
 func TestHowFarFeedsAreIsReadOnceForAllTenants(t *testing.T) {
 	dir := t.TempDir()
-	store := &crowded{n: 50}
+	store := &crowded{counted: counted{since: 40}, n: 50}
 	var whole atomic.Int64
 	l := &Local{Store: store, Whole: func() map[drover.Feed]drover.Instant {
 		whole.Add(1)
@@ -162,7 +162,13 @@ func TestHowFarFeedsAreIsReadOnceForAllTenants(t *testing.T) {
 		places := make(map[int]bool)
 		ask := func(names ...string) (failed []CoverageFailure, err error) {
 			clear(places)
-			return failed, api.Coverage(ctx, CoverageQuery{Tenants: names, Days: 30}, func(c Covered) error {
+			err = api.Coverage(ctx, CoverageQuery{Tenants: names, Days: 30}, func(c Covered) error {
+				if c.Place == c.Of {
+					if len(c.Together) > 0 != (len(names) > 0) || len(names) > 0 && c.Together[0].Alerts != 40 {
+						t.Errorf("%s: together %+v", name, c.Together)
+					}
+					return nil
+				}
 				places[c.Place] = true
 				if c.Failed != nil {
 					failed = append(failed, *c.Failed)
@@ -171,6 +177,7 @@ func TestHowFarFeedsAreIsReadOnceForAllTenants(t *testing.T) {
 				}
 				return nil
 			})
+			return failed, err
 		}
 		if failed, err := ask(); err != nil || len(failed) > 0 || len(places) != 50 || !places[0] || !places[49] || store.feeds.Load() != 1 || whole.Load() != 1 {
 			t.Errorf("%s, all: %v %v, %d tenants; feeds were read %d times, the process was asked %d times", name, err, failed, len(places), store.feeds.Load(), whole.Load())
