@@ -22,10 +22,14 @@ type feed struct {
 	all    []drover.Tenant
 	drover.Feed
 	*ReportFeed
-	src    *source
-	expect int // rows of the window, by the ledger's counts: at most about so many
-	list   *listing
-	api    []*row
+	src *source
+	// What is expected of the window, by what the ledger has of it: rows, requests,
+	// and how long these take.
+	expect   int
+	requests int
+	lasts    time.Duration
+	list     *listing
+	api      []*row
 
 	// Of the ledger, as it was looked at last.
 	state   ledger.FeedState
@@ -76,6 +80,7 @@ func (f *feed) run(ctx context.Context) error {
 	if err := f.load(ctx); err != nil {
 		return err
 	}
+	f.job.expects(f, len(f.window))
 	if err := f.readAPI(ctx); err != nil {
 		return err
 	}

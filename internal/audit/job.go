@@ -13,17 +13,18 @@ import (
 type job struct {
 	a     *Auditor
 	turns chan struct{} // one for each feed that works
+	feeds []*feed
 
 	mu       sync.Mutex
 	start    time.Time
-	feeds    int // in all
 	done     int
 	resting  int // that wait before they look at the ledger again
 	requests int
 	about    int           // requests that are expected
 	rows     int           // that have been read
 	expect   int           // rows, about, by the ledger
-	lasts    time.Duration // about, where nothing is waited for
+	sum      time.Duration // that all of them take, about, one after another
+	longest  time.Duration // that one takes at most
 	last     string        // what was said last of a feed
 }
 
@@ -40,8 +41,8 @@ const (
 func (j *job) run(ctx context.Context, feeds []*feed) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	j.start, j.feeds = time.Now(), len(feeds)
-	if err := j.estimate(ctx, feeds); err != nil {
+	j.start, j.feeds = time.Now(), feeds
+	if err := j.estimate(ctx); err != nil {
 		return err
 	}
 	defer j.tellOften(ctx)()
@@ -106,12 +107,11 @@ func (j *job) rest(ctx context.Context, d time.Duration) error {
 	return err
 }
 
-// estimate says what is to be done, by the ledger's daily counts: what was
-// created in the window was stored since it began.
-func (j *job) estimate(ctx context.Context, feeds []*feed) error {
-	rows, lasts, sum := 0, time.Duration(0), time.Duration(0)
+// estimate says what is to be done at most, by the ledger's daily counts: what
+// was created in the window was stored since it began.
+func (j *job) estimate(ctx context.Context) error {
 	tenants, counts := make(map[drover.TenantID]bool), make(map[drover.SourceID]int64)
-	for _, f := range feeds {
+	for _, f := range j.feeds {
 		if !tenants[f.tenant.ID] {
 			tenants[f.tenant.ID] = true
 			clear(counts)
@@ -126,19 +126,29 @@ func (j *job) estimate(ctx context.Context, feeds []*feed) error {
 				}
 			}
 		}
-		if f.src = sources[f.Feed.Source]; f.src == nil {
-			continue
+		if f.src = sources[f.Feed.Source]; f.src != nil {
+			j.expects(f, int(min(uint64(max(counts[f.Feed.Source], 0)), f.state.Head)))
 		}
-		f.expect = int(min(uint64(max(counts[f.Feed.Source], 0)), f.state.Head))
-		rows += f.expect
-		n := f.src.requests(f.expect, f.order.To.Sub(f.order.From))
-		j.about += n
-		d := f.a.opt.Paces.of(f.tenant, f.Feed.Source).lasts(n)
-		lasts, sum = max(lasts, d), sum+d
 	}
-	j.expect, j.lasts = rows, max(lasts, sum/atOnce).Round(time.Second)
 	j.say("begins")
 	return nil
+}
+
+// expects notes how many rows a feed is expected to have, in place of what was
+// noted before.
+func (j *job) expects(f *feed, rows int) {
+	requests := f.src.requests(rows, f.order.To.Sub(f.order.From))
+	lasts := f.a.opt.Paces.of(f.tenant, f.Feed.Source).lasts(requests)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.expect += rows - f.expect
+	j.about += requests - f.requests
+	j.sum += lasts - f.lasts
+	f.expect, f.requests, f.lasts = rows, requests, lasts
+	j.longest = 0
+	for _, o := range j.feeds {
+		j.longest = max(j.longest, o.lasts)
+	}
 }
 
 // asked counts a request.
@@ -180,7 +190,7 @@ func (j *job) say(what string) {
 	if what != "" {
 		j.last = what
 	}
-	line := fmt.Sprintf("%d of %d feeds, %d of about %d rows, %d of about %d requests, %s of about %s", j.done, j.feeds, j.rows, j.expect, j.requests, j.about, time.Since(j.start).Round(time.Second), j.lasts)
+	line := fmt.Sprintf("%d of %d feeds, %d of about %d rows, %d of about %d requests, %s of about %s", j.done, len(j.feeds), j.rows, j.expect, j.requests, j.about, time.Since(j.start).Round(time.Second), max(j.longest, j.sum/atOnce).Round(time.Second))
 	if j.resting > 0 {
 		line += fmt.Sprintf("; %d wait for up to %s to look at the ledger again", j.resting, polls*j.a.opt.Wait)
 	}

@@ -146,12 +146,10 @@ func (s *shelfless) Keys(_ context.Context, _ drover.Feed, span drover.Span, _ b
 	return out, nil
 }
 func (s *shelfless) Body(_ context.Context, _ drover.Feed, seq uint64) (drover.Revision, error) {
-	for _, r := range s.revs {
-		if r.Seq == seq {
-			return r, nil
-		}
+	if seq < 1 || seq > uint64(len(s.revs)) {
+		return drover.Revision{}, ledger.ErrNotFound
 	}
-	return drover.Revision{}, ledger.ErrNotFound
+	return s.revs[seq-1], nil
 }
 func (s *shelfless) Gaps(context.Context, ledger.GapFilter) ([]drover.Gap, error) {
 	return slices.Clone(s.gaps), nil
@@ -252,8 +250,8 @@ func TestWindowsAreAsWideAsTheirRowsAllow(t *testing.T) {
 	for name, tt := range map[string]struct{ rows, known, most, requests int }{
 		"none":                                {0, 0, 0, 13},
 		"a few":                               {600, 600, 600, 13},
-		"thousands":                           {9000, 9000, 1500, 40},
-		"thousands of which is known of none": {9000, 0, 4000, 50},
+		"thousands":                           {5000, 5000, 1500, 30},
+		"thousands of which is known of none": {5000, 0, 4000, 40},
 	} {
 		a := &api{src: &mdeAlerts, limit: 5000}
 		biggest := 0
