@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,32 @@ func TestAnAuditTakesOfTheShareOnlyWhatTheCollectorLeaves(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two audits of one process share what is left of an API.
+func TestAuditsOfOneProcessShareOnePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Paces{Allowed: func(drover.Tenant, drover.SourceID) (int, int) { return 60, 0 }, Used: func(drover.Feed) (int, int) { return 0, 0 }}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		var n, others atomic.Int64
+		for i := range 4 {
+			wg.Go(func() {
+				for p.of(drover.Tenant{ID: manyID(i / 2)}, drover.GraphAlerts).wait(ctx) == nil {
+					if i < 2 {
+						n.Add(1)
+					} else {
+						others.Add(1)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if n.Load() > 40*10 || n.Load() < 300 || others.Load() < 300 {
+			t.Errorf("two audits of a tenant have asked %d times in ten minutes, those of another %d times; 35 a minute are theirs", n.Load(), others.Load())
+		}
+	})
 }
 
 func one(is bool) int {

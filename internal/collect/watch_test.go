@@ -142,10 +142,14 @@ func TestAProductThatIsSilentInAllTenantsIsOneIncident(t *testing.T) {
 		}
 		for n := range tenants {
 			w.startsAt(n, now.Add(-(past+1)*time.Hour))
-			hours(n, "a", 0, past+100)
-			if n == 1 {
-				hours(n, "b", 0, past-100) // this tenant has lost it
-			} else {
+			switch n {
+			case 0: // this tenant has nothing else
+				hours(n, "b", 0, past+24)
+			case 1: // this one has lost it
+				hours(n, "a", 0, past+100)
+				hours(n, "b", 0, past-100)
+			default:
+				hours(n, "a", 0, past+100)
 				hours(n, "b", 0, past+24)
 			}
 		}
