@@ -112,6 +112,11 @@ func productOf(s drover.SourceID, alertID string, row []byte) string {
 		return Incidents
 	}
 	var says [4]string
+	if s == drover.GraphAlerts { // its first word says it mostly, and stands near the row's begin
+		if members(row, naming[:1], says[:1]); byWord[word(says[0])] != "" {
+			return byWord[word(says[0])]
+		}
+	}
 	members(row, naming, says[:])
 	stranger := ""
 	for i, text := range says {
