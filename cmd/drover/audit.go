@@ -171,7 +171,13 @@ func printAudit(w io.Writer, r *audit.Report) error {
 	return err
 }
 
-// watchAudit has an audit made, and shows on a terminal how it goes.
+// How often an audit is asked how it goes.
+const (
+	watchEvery = time.Second      // to be shown on a terminal
+	tellEvery  = 30 * time.Second // to be told line by line elsewhere, after the first time
+)
+
+// watchAudit has an audit made, and tells how it goes.
 func watchAudit(ctx context.Context, w io.Writer, api admin.API, o admin.AuditOrder) (json.RawMessage, error) {
 	type result struct {
 		text json.RawMessage
@@ -182,9 +188,9 @@ func watchAudit(ctx context.Context, w io.Writer, api admin.API, o admin.AuditOr
 		text, err := api.Audit(ctx, o)
 		done <- result{text, err}
 	}()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	terminal := isTerminal(w)
+	terminal, told := isTerminal(w), ""
+	next := time.NewTimer(watchEvery)
+	defer next.Stop()
 	for {
 		select {
 		case r := <-done:
@@ -192,9 +198,19 @@ func watchAudit(ctx context.Context, w io.Writer, api admin.API, o admin.AuditOr
 				_, _ = io.WriteString(w, clearLine)
 			}
 			return r.text, r.err
-		case <-tick.C:
-			if line, err := api.AuditProgress(ctx, o.ID); err == nil && terminal {
+		case <-next.C:
+			line, err := api.AuditProgress(ctx, o.ID)
+			switch {
+			case err != nil || line == told || line == "":
+			case terminal:
 				_, _ = fmt.Fprintf(w, "%s%s", clearLine, clean(line))
+			default:
+				_, _ = fmt.Fprintln(w, clean(line))
+			}
+			if told = line; terminal {
+				next.Reset(watchEvery)
+			} else {
+				next.Reset(tellEvery)
 			}
 		}
 	}
@@ -230,9 +246,19 @@ func unsure(err error) error {
 	return unsureError{err}
 }
 
+// paces keep audits to our share of what Microsoft allows, and to what the
+// collector leaves of it if there is one.
+func (a *app) paces(beside bool) *audit.Paces {
+	p := &audit.Paces{Allowed: func(t drover.Tenant, s drover.SourceID) (minute, hour int) { return a.allowance(t, s), a.hourly(t, s) }}
+	if beside {
+		p.Used = a.meter.used
+	}
+	return p
+}
+
 // auditor is the audit of this process: sinks are read back by shelves.
-func (a *app) auditor(sinks []audit.Sink, whole func() map[drover.Feed]drover.Instant, wait time.Duration, says func(string)) *audit.Auditor {
-	return audit.New(audit.Options{Store: a.store, Tokens: a.tokens, Compare: a.compare(), Routes: a.cfg.Routes, Sinks: sinks, Whole: whole, Wait: wait, Version: version, Progress: says,
+func (a *app) auditor(sinks []audit.Sink, paces *audit.Paces, whole func() map[drover.Feed]drover.Instant, wait time.Duration, says func(string)) *audit.Auditor {
+	return audit.New(audit.Options{Paces: paces, Store: a.store, Tokens: a.tokens, Compare: a.compare(), Routes: a.cfg.Routes, Sinks: sinks, Whole: whole, Wait: wait, Version: version, Progress: says,
 		HTTP: func(t drover.Tenant) (audit.Doer, error) {
 			c, err := a.clouds.Of(t)
 			return a.https[c.Name], err
@@ -272,17 +298,18 @@ func (a *app) auditAlone(ctx context.Context, o admin.AuditOrder, tenants []drov
 		defer func() { _ = s.Close() }()
 		sinks = append(sinks, auditSink(id, s))
 	}
-	return audited(ctx, a.auditor(sinks, nil, o.Wait, says), o, tenants)
+	return audited(ctx, a.auditor(sinks, a.paces(false), nil, o.Wait, says), o, tenants)
 }
 
 // auditBeside returns the audit of a process that reads and delivers.
 func (a *app) auditBeside(sinks []audit.Sink, whole func() map[drover.Feed]drover.Instant) func(context.Context, admin.AuditOrder, []drover.TenantID, func(string)) (json.RawMessage, error) {
+	paces := a.paces(true)
 	return func(ctx context.Context, o admin.AuditOrder, tenants []drover.TenantID, says func(string)) (json.RawMessage, error) {
 		wait := o.Wait
 		if wait == 0 {
 			wait = a.cfg.Collect.Interval + minute/2
 		}
-		return audited(ctx, a.auditor(sinks, whole, wait, says), o, tenants)
+		return audited(ctx, a.auditor(sinks, paces, whole, wait, says), o, tenants)
 	}
 }
 

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/audit"
+	"drover/internal/httpx"
 	"drover/internal/lab/estate"
 )
 
@@ -168,30 +173,80 @@ func settled(t *testing.T, a *app, s *stage) {
 	t.Fatal("it did not settle")
 }
 
-// slowAudit is an operator's view whose audit tells of itself until it is let go.
+// slowAudit is an operator's view whose audit takes a while and tells how far
+// it is.
 type slowAudit struct {
 	admin.API
-	asked, free chan struct{}
+	takes time.Duration
+	asked *int
 }
 
-func (s slowAudit) Audit(context.Context, admin.AuditOrder) (json.RawMessage, error) {
-	<-s.free
-	return json.RawMessage(`{}`), nil
+func (s slowAudit) Audit(ctx context.Context, _ admin.AuditOrder) (json.RawMessage, error) {
+	select {
+	case <-time.After(s.takes):
+		return json.RawMessage(`{}`), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (s slowAudit) AuditProgress(context.Context, string) (string, error) {
-	s.asked <- struct{}{}
-	return "half of it", nil
+	*s.asked++
+	return fmt.Sprintf("part %d", (*s.asked+1)/2), nil
 }
 
-func TestAnAuditThatIsPipedShowsNoProgress(t *testing.T) {
-	s := slowAudit{asked: make(chan struct{}), free: make(chan struct{})}
-	go func() {
-		<-s.asked
-		close(s.free)
-	}()
-	var w bytes.Buffer
-	if _, err := watchAudit(t.Context(), &w, s, admin.AuditOrder{From: drover.NoInstant}); err != nil || w.Len() > 0 {
-		t.Errorf("%v, says %q", err, w.String())
+func TestAnAuditThatIsPipedTellsInAFewLinesHowItGoes(t *testing.T) {
+	for takes, says := range map[time.Duration]string{time.Second / 2: "", 10 * time.Second: "part 1\n", 130 * time.Second: "part 1\npart 2\npart 3\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := slowAudit{takes: takes, asked: new(int)}
+			var w bytes.Buffer
+			if _, err := watchAudit(t.Context(), &w, s, admin.AuditOrder{From: drover.NoInstant}); err != nil || w.String() != says || *s.asked > 5 {
+				t.Errorf("%s: %v, asked %d times, says %q", takes, err, *s.asked, w.String())
+			}
+		})
+	}
+}
+
+func TestAnAuditThatIsStoppedLeavesNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithTimeout(t.Context(), 70*time.Second)
+		defer stop()
+		start := time.Now()
+		var w bytes.Buffer
+		if _, err := watchAudit(ctx, &w, slowAudit{takes: time.Hour, asked: new(int)}, admin.AuditOrder{From: drover.NoInstant}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 70*time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
+}
+
+// What the collector asks is counted where Microsoft's limits are known, by
+// tenant and source, and an audit beside it is told.
+func TestWhatTheCollectorAsksIsLeftToIt(t *testing.T) {
+	a, err := newAppFrom(t, writeConfig(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := errors.New("nobody is asked")
+	a.https["worldwide"], err = httpx.New(httpx.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, dead }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant := drover.Tenant{ID: "00000000-0000-4000-8000-00000000000a", Cloud: "worldwide", App: "default"}
+	feed := drover.Feed{Tenant: tenant.ID, Source: drover.GraphAlerts}
+	doer, err := a.doer(tenant, feed.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := doer.Do(t.Context(), httpx.Request{URL: "https://graph.microsoft.com/v1.0/security/alerts_v2", Origin: "https://graph.microsoft.com/v1.0/security/alerts_v2"}); err == nil {
+			t.Fatal("something answers")
+		}
+	}
+	beside := a.paces(true)
+	minute, hour := beside.Used(feed)
+	none, _ := beside.Used(drover.Feed{Tenant: tenant.ID, Source: drover.MDEAlerts})
+	most, hourly := beside.Allowed(tenant, drover.MDEAlerts)
+	if minute != 3 || hour != 3 || none != 0 || most != 50 || hourly != 750 || a.paces(false).Used != nil {
+		t.Errorf("used %d a minute, %d an hour; of another source %d; allowed %d and %d", minute, hour, none, most, hourly)
 	}
 }

@@ -5,29 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"drover"
 	"drover/internal/admin"
 	"drover/internal/coverage"
 )
 
 // coverageReport is what --json prints.
 type coverageReport struct {
-	Days       int               `json:"days"`
-	Everywhere []coverage.Outage `json:"silent_everywhere"`
-	Tenants    []coverage.Tenant `json:"tenants"`
-	Failed     []coverageFailure `json:"failed"`
-	NotShown   []string          `json:"not_shown"`
-}
-
-// coverageFailure is a tenant of which nothing could be told.
-type coverageFailure struct {
-	Tenant string `json:"tenant"`
-	Says   string `json:"says"`
-	Hint   string `json:"hint,omitempty"`
+	Days       int                     `json:"days"`
+	Everywhere []coverage.Outage       `json:"silent_everywhere"`
+	Together   []coverage.Seen         `json:"together,omitempty"` // of several tenants, by product
+	Tenants    []coverage.Tenant       `json:"tenants"`
+	Failed     []admin.CoverageFailure `json:"failed"`
+	NotShown   []string                `json:"not_shown"`
 }
 
 func newTenantCoverage() *cobra.Command {
@@ -74,61 +67,39 @@ when nothing wrong was found but something could not be asked.`,
 	return c
 }
 
-// coverageAtOnce is how many tenants are asked at once: waiting for APIs takes
-// most of the time.
-const coverageAtOnce = 4
-
 // coverTenants asks for the tenants that are named, or for all if none is. One
 // tenant's failure is told and ends no other's.
 func coverTenants(ctx context.Context, api admin.API, named []string, days int, progress io.Writer) (coverageReport, error) {
-	r := coverageReport{Days: days, Tenants: []coverage.Tenant{}, Failed: []coverageFailure{}, NotShown: coverage.NotShown()}
-	fresh := len(named) > 0
-	if !fresh {
-		list, err := api.Tenants(ctx)
-		if err != nil {
-			return r, err
+	r := coverageReport{Days: days, Tenants: []coverage.Tenant{}, Failed: []admin.CoverageFailure{}, NotShown: coverage.NotShown()}
+	show, done := isTerminal(progress), 0
+	var found []admin.Covered
+	err := api.Coverage(ctx, admin.CoverageQuery{Tenants: named, Days: days, Fresh: len(named) > 0}, func(c admin.Covered) error {
+		if c.Place == c.Of {
+			r.Together = c.Together
+			return nil
 		}
-		for _, t := range list {
-			if t.State != drover.Removed {
-				named = append(named, t.Name)
-			}
+		found = append(found, c)
+		if done++; show && c.Of > 1 {
+			_, _ = fmt.Fprintf(progress, "\r%d of %d tenants", done, c.Of)
 		}
-	}
-	found, errs := make([]coverage.Tenant, len(named)), make([]error, len(named))
-	show := isTerminal(progress)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	done, turn := 0, make(chan struct{}, coverageAtOnce)
-	for i, name := range named {
-		turn <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			found[i], errs[i] = api.Coverage(ctx, admin.CoverageQuery{Tenant: name, Days: days, Fresh: fresh})
-			mu.Lock()
-			defer mu.Unlock()
-			if done++; show && len(named) > 1 {
-				_, _ = fmt.Fprintf(progress, "\r%d of %d tenants", done, len(named))
-			}
-		})
-	}
-	wg.Wait()
-	if show && len(named) > 1 {
+		return nil
+	})
+	if show && done > 1 {
 		_, _ = fmt.Fprint(progress, clearLine)
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return r, err
 	}
-	if len(named) == 1 && errs[0] != nil {
-		return r, errs[0]
-	}
-	for i, err := range errs {
-		if err != nil {
-			r.Failed = append(r.Failed, coverageFailure{named[i], err.Error(), admin.Hint(err)})
-			continue
+	slices.SortFunc(found, func(a, b admin.Covered) int { return a.Place - b.Place })
+	for _, c := range found {
+		switch {
+		case c.Failed != nil:
+			r.Failed = append(r.Failed, *c.Failed)
+		case c.Tenant != nil:
+			r.Tenants = append(r.Tenants, *c.Tenant)
 		}
-		r.Tenants = append(r.Tenants, found[i])
 	}
-	r.Everywhere = coverage.Everywhere(r.Tenants)
+	r.Everywhere = coverage.Everywhere(r.Tenants, r.Together)
 	return r, nil
 }
 

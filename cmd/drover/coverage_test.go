@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,7 +197,7 @@ func aReport() coverageReport {
 	northwind.Permissions, northwind.Opens = []string{}, nil
 	paused := with(graph)
 	paused.ReadUpTo = drover.NoInstant
-	r := coverageReport{Days: 30, NotShown: coverage.NotShown(), Failed: []coverageFailure{{"tailspin", "read daily counts: the disk reports an error", "look at the kernel's log before anything else"}}}
+	r := coverageReport{Days: 30, NotShown: coverage.NotShown(), Failed: []admin.CoverageFailure{{Tenant: "tailspin", Says: "read daily counts: the disk reports an error", Hint: "look at the kernel's log before anything else"}}}
 	for i, sources := range [][]coverage.Source{{contoso, mde, incidents}, {with(graph, identity(12, 2*day))}, {northwind}, {paused}} {
 		x := coverage.Tenant{ID: drover.TenantID("00000000-0000-4000-8000-00000000000" + string(rune('a'+i))), Name: []string{"contoso", "fabrikam", "northwind", "woodgrove"}[i], State: drover.Active, From: at.Add(-30 * day), Sources: sources}
 		if i == 3 {
@@ -205,7 +206,7 @@ func aReport() coverageReport {
 		x.Judge()
 		r.Tenants = append(r.Tenants, x)
 	}
-	r.Everywhere = coverage.Everywhere(r.Tenants)
+	r.Everywhere = coverage.Everywhere(r.Tenants, nil)
 	return r
 }
 
@@ -235,4 +236,35 @@ func TestCoverageOnAPlainTerminal(t *testing.T) {
 	if strings.Contains(out.String(), "Defender for Identity: no new alert") {
 		t.Error("and once more at a tenant")
 	}
+}
+
+// From the API to the terminal: a product of which each tenant sees an alert in
+// 30 hours, and all together one in ten, has stopped two days ago everywhere.
+func TestAProductThatStoppedEverywhereIsSaidOnceAndFirst(t *testing.T) {
+	s, names := watched(t, 3)
+	now := time.Now()
+	for n, c := range s.lab.Customers() {
+		for h := 45 + 10*n; h < 30*24; h += 30 {
+			at := now.Add(-time.Duration(h) * time.Hour).UTC()
+			text := at.Format("2006-01-02T15:04:05.0000000Z")
+			id := fmt.Sprintf("sn%s-%d", c.Name, h)
+			s.lab.Estate().Put(c.Tenant, estate.Graph, estate.Row{ID: id, Created: at, Changed: at, Visible: at,
+				Raw: fmt.Appendf(nil, `{"id":%q,"tenantId":%q,"serviceSource":"microsoftSentinel","severity":"low","status":"new","createdDateTime":%q,"lastUpdateDateTime":%q}`, id, c.Tenant, text, text)})
+		}
+	}
+	s.during(t, func() {
+		code, out, errs := droverCommand(t, "tenant", "coverage", "--all", "-c", s.config)
+		if code != exitFinding || errs != "" {
+			t.Errorf("exit code %d, %s", code, errs)
+		}
+		flat := strings.Join(strings.Fields(out), " ")
+		if !strings.HasPrefix(flat, "Sentinel is silent everywhere: no new alert in any of the 3 tenants that had it since ") || !strings.Contains(flat, "of all together one usually comes within 10h. That is Microsoft's") || strings.Count(flat, "is silent everywhere") != 1 || strings.Count(out, "silent everywhere\n") != 3 {
+			t.Errorf("says %s", out)
+		}
+		narrow(t, out)
+		// One customer by itself is as usual.
+		if code, out, _ := droverCommand(t, "tenant", "coverage", names[0], "-c", s.config); code != exitOK || strings.Contains(out, "everywhere:") {
+			t.Errorf("exit code %d, %s", code, out)
+		}
+	})
 }

@@ -381,8 +381,8 @@ func (d *demo) progress(ctx context.Context, api admin.API) (line string, settle
 	settled = settled && len(s.Backfills) == 0
 	line = fmt.Sprintf("ledger %6d", revisions)
 	for _, k := range s.Sinks {
-		line += fmt.Sprintf("   %s %6d", k.ID, revisions-k.Behind)
-		settled = settled && k.Behind == 0 && k.Attempt == 0
+		line += fmt.Sprintf("   %s %6d", k.ID, revisions-k.Owed())
+		settled = settled && k.Owed() == 0 && k.Attempt == 0
 	}
 	if n := len(s.Gaps); n > 0 {
 		line += fmt.Sprintf("   open gaps %d", n)

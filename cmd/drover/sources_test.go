@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"drover"
+	"drover/internal/admin"
 	"drover/internal/proof"
 )
 
@@ -163,5 +165,49 @@ func TestOurShareOfEachLimitIsKeptAndNeverNothing(t *testing.T) {
 				t.Errorf("%s of %s: %d a minute, %d an hour, want %v", share, s, minute, hour, w)
 			}
 		}
+	}
+}
+
+// A row that waits for the primary source to show the same alert is nothing that
+// a sink is behind with: it is counted apart, and it is said until when.
+func TestStatusCountsApartWhatWaitsForThePrimarySource(t *testing.T) {
+	m, cfg := serveMicrosoft(t)
+	a, err := newAppFrom(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.roles[a.clouds["own"].Graph] = []string{"SecurityIncident.Read.All"}
+	m.roles["https://api.securitycenter.microsoft.com"] = []string{"Alert.Read.All"}
+	changed := time.Now().Add(-time.Minute).UTC().Format("2006-01-02T15:04:05.0000000Z")
+	m.rows["/graph/v1.0/security/alerts_v2"] = `{"id":"da1","tenantId":"` + pretendTenant + `","lastUpdateDateTime":"` + changed + `","createdDateTime":"` + changed + `"}`
+	m.rows["/mde/api/alerts"] = `{"id":"da2","aadTenantId":"` + pretendTenant + `","lastUpdateTime":"` + changed + `","alertCreationTime":"` + changed + `","evidence":[]}`
+	if code, out, errs := droverCommand(t, "tenant", "add", pretendTenant, "--name", "contoso", "--cloud", "own", "--source", "graph.alerts,mde.alerts", "--start", "1h", "-c", cfg); code != exitOK {
+		t.Fatal(out, errs)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.run(ctx) }()
+	var sink admin.SinkStatus
+	for settled := false; !settled && len(done) == 0; time.Sleep(10 * time.Millisecond) { // however long that takes
+		s, err := admin.Dial(a.cfg.Ledger.Dir).Status(ctx)
+		if settled = err == nil && len(s.Sinks) > 0 && len(s.Backfills) == 0; !settled {
+			continue
+		}
+		for _, f := range s.Tenants[0].Feeds {
+			settled = settled && f.Revisions == 1
+		}
+		sink = s.Sinks[0]
+		settled = settled && sink.Owed() == 1
+	}
+	if sink.Behind != 0 || len(sink.Waiting) != 1 || sink.Waiting[0].Rows != 1 || time.Until(sink.Waiting[0].Until.Time()) > 48*time.Hour || time.Until(sink.Waiting[0].Until.Time()) < 47*time.Hour {
+		t.Errorf("%+v", sink)
+	}
+	code, out, _ := droverCommand(t, "status", "-c", cfg)
+	if code != exitOK || !strings.Contains(out, "1 rows wait for the tenants' primary source to show the same alerts: the first until 20") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -291,9 +291,12 @@ func printStatus(w io.Writer, s admin.Status) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(s.Sinks) > 0 {
-		_, _ = fmt.Fprintln(t, "\nSINK\tFEEDS\tBEHIND\tIN FLIGHT\tSET ASIDE")
+		_, _ = fmt.Fprintln(t, "\nSINK\tFEEDS\tBEHIND\tWAITING\tIN FLIGHT\tSET ASIDE")
 		for _, k := range s.Sinks {
-			_, _ = fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\n", k.ID, k.Feeds, k.Behind, k.Attempt, k.Aside)
+			_, _ = fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\n", k.ID, k.Feeds, k.Behind, k.Owed()-k.Behind, k.Attempt, k.Aside)
+		}
+		for _, k := range s.Sinks {
+			printWaiting(t, k)
 		}
 	}
 	if len(s.Gaps) > 0 {
@@ -319,6 +322,14 @@ func printStatus(w io.Writer, s admin.Status) error {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)
 	}
 	return t.Flush()
+}
+
+// printWaiting says what waits at a sink on purpose, and until when.
+func printWaiting(w io.Writer, k admin.SinkStatus) {
+	why := map[string]string{admin.WaitPrimary: "wait for the tenants' primary source to show the same alerts", admin.WaitRest: "wait for their alerts to come to rest"}
+	for _, x := range k.Waiting {
+		_, _ = fmt.Fprintf(w, "\nsink %s: %d rows %s: the first until %s, all until %s. Nothing is to be done.\n", k.ID, x.Rows, why[x.For], short(x.Next), short(x.Until))
+	}
 }
 
 // farApart is how far clocks may differ before something is to be done: tokens

@@ -64,3 +64,15 @@ func TestMetricsTellWhatIsSeenOfEachFeed(t *testing.T) {
 		t.Error("a feed without a row has a newest one")
 	}
 }
+
+// A running drover tells Defender's products apart, to see one fall silent in all
+// tenants.
+func TestTheCollectorIsToldWhichProductAnAlertIsOf(t *testing.T) {
+	a, err := newAppFrom(t, writeConfig(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if product := a.collecting(nil, nil).Product; product == nil || product(drover.GraphAlerts, "x", []byte(`{"serviceSource":"microsoftDefenderForIdentity"}`)) != "Defender for Identity" {
+		t.Error("it is not")
+	}
+}

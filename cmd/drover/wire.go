@@ -45,6 +45,7 @@ type app struct {
 	ends   ends
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
+	meter     meter
 	steady    bool // feeds are read at the interval, whatever happens; only the benchmark wants that
 }
 
@@ -201,10 +202,7 @@ func hintLedger(cfg *config.Config, err error) error {
 func (a *app) sources() []drover.Source {
 	opt := func(s drover.SourceID) defender.Options {
 		return defender.Options{Tokens: a.tokens, PageSize: a.cfg.Collect.PageSize,
-			HTTP: func(t drover.Tenant) (defender.Doer, error) {
-				c, err := a.clouds.Of(t)
-				return a.https[c.Name], err
-			},
+			HTTP: func(t drover.Tenant) (defender.Doer, error) { return a.doer(t, s) },
 			Host: func(t drover.Tenant) (string, error) {
 				c, err := a.clouds.Of(t)
 				if err != nil {
@@ -215,6 +213,16 @@ func (a *app) sources() []drover.Source {
 	}
 	return []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewGraphIncidents(opt(drover.GraphIncidents)),
 		defender.NewMDEAlerts(opt(drover.MDEAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+}
+
+// doer makes a source's requests for a tenant, and counts them where the API's
+// limits are known.
+func (a *app) doer(t drover.Tenant, s drover.SourceID) (defender.Doer, error) {
+	c, err := a.clouds.Of(t)
+	if a.allowance(t, s) == 0 {
+		return a.https[c.Name], err
+	}
+	return counting{a.https[c.Name], &a.meter, drover.Feed{Tenant: t.ID, Source: s}}, err
 }
 
 // allSources are the sources that a tenant can be read by.

@@ -13,10 +13,11 @@ import (
 // maxLine bounds one line of a list on the socket: an alert's ID may be long.
 const maxLine = 4 << 20
 
-// listLine is one line of a list: an alert, or the end, or what went wrong.
-type listLine struct {
-	Alert *AlertLine `json:"alert,omitempty"`
-	End   *AlertsEnd `json:"end,omitempty"`
+// listLine is one line of a list: one of what is listed, or the end, or what
+// went wrong.
+type listLine[T, E any] struct {
+	One   *T         `json:"one,omitempty"`
+	End   *E         `json:"end,omitempty"`
 	Error *wireError `json:"error,omitempty"`
 }
 
@@ -28,8 +29,8 @@ type diffOrder struct {
 
 // list answers with a stream of lines, so that neither side holds more than
 // one. Who asks and goes away ends it.
-func list(w http.ResponseWriter, r *http.Request, api API) {
-	var q AlertQuery
+func list[Q, T, E any](w http.ResponseWriter, r *http.Request, f func(ctx context.Context, q Q, each func(T) error) (E, error)) {
+	var q Q
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
 	if err == nil {
 		err = json.Unmarshal(body, &q)
@@ -38,26 +39,26 @@ func list(w http.ResponseWriter, r *http.Request, api API) {
 	e := json.NewEncoder(w)
 	if err != nil {
 		err = fmt.Errorf("read the request: %w", err)
-		_ = e.Encode(listLine{Error: onWire(err)})
+		_ = e.Encode(listLine[T, E]{Error: onWire(err)})
 		return
 	}
-	end, err := api.Alerts(r.Context(), q, func(a AlertLine) error { return e.Encode(listLine{Alert: &a}) })
+	end, err := f(r.Context(), q, func(one T) error { return e.Encode(listLine[T, E]{One: &one}) })
 	if err != nil {
-		_ = e.Encode(listLine{Error: onWire(err)})
+		_ = e.Encode(listLine[T, E]{Error: onWire(err)})
 		return
 	}
-	_ = e.Encode(listLine{End: &end})
+	_ = e.Encode(listLine[T, E]{End: &end})
 }
 
-// Alerts is Alerts.Alerts.
-func (c *Client) Alerts(ctx context.Context, q AlertQuery, each func(AlertLine) error) (end AlertsEnd, err error) {
+// follow asks for a list and calls each with every one of it.
+func follow[T, E any](ctx context.Context, c *Client, name string, q any, each func(T) error) (end E, err error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return end, err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://drover/v1/alerts", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://drover/v1/"+name, bytes.NewReader(body))
 	if err != nil {
 		return end, err
 	}
@@ -72,7 +73,7 @@ func (c *Client) Alerts(ctx context.Context, q AlertQuery, each func(AlertLine) 
 	bound := &io.LimitedReader{R: res.Body}
 	for dec := json.NewDecoder(bound); ; {
 		bound.N = maxLine
-		var l listLine
+		var l listLine[T, E]
 		if err := dec.Decode(&l); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF // there was no last line
@@ -84,12 +85,17 @@ func (c *Client) Alerts(ctx context.Context, q AlertQuery, each func(AlertLine) 
 			return end, l.Error.err()
 		case l.End != nil:
 			return *l.End, nil
-		case l.Alert != nil:
-			if err := each(*l.Alert); err != nil {
+		case l.One != nil:
+			if err := each(*l.One); err != nil {
 				return end, err
 			}
 		}
 	}
+}
+
+// Alerts is Alerts.Alerts.
+func (c *Client) Alerts(ctx context.Context, q AlertQuery, each func(AlertLine) error) (AlertsEnd, error) {
+	return follow[AlertLine, AlertsEnd](ctx, c, "alerts", q, each)
 }
 
 // Alert is Alerts.Alert.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"drover"
-	"drover/internal/coverage"
 )
 
 // API is what can be asked.
@@ -20,7 +19,10 @@ type API interface {
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
 	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
-	Coverage(ctx context.Context, q CoverageQuery) (coverage.Tenant, error)
+	// Coverage tells of tenants one by one, in no order and never two at once,
+	// and last of two or more together, until each returns an error. One tenant's failure is told and ends no
+	// other's, unless it is the only one.
+	Coverage(ctx context.Context, q CoverageQuery, each func(Covered) error) error
 	PauseTenant(ctx context.Context, idOrName string) error
 	ResumeTenant(ctx context.Context, idOrName string) error
 	// RemoveTenant stops reading a tenant, and removes it once its sinks have
@@ -141,9 +143,10 @@ func (c TenantCheck) OK() bool {
 type SinkStatus struct {
 	ID      drover.SinkID `json:"id"`
 	Feeds   int           `json:"feeds"`
-	Behind  uint64        `json:"behind"`    // revisions not yet taken
-	Aside   int64         `json:"set_aside"` // records refused for good and not resolved
-	Attempt int           `json:"in_flight"` // batches under way
+	Behind  uint64        `json:"behind"`            // revisions not yet taken, without those that wait
+	Waiting []WaitStatus  `json:"waiting,omitempty"` // by what they wait for
+	Aside   int64         `json:"set_aside"`         // records refused for good and not resolved
+	Attempt int           `json:"in_flight"`         // batches under way
 }
 
 // GapStatus is an open gap.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"drover"
@@ -11,13 +12,31 @@ import (
 	"drover/internal/ledger"
 )
 
-// CoverageQuery asks what of a tenant is covered.
+// CoverageQuery asks what of tenants is covered.
 type CoverageQuery struct {
-	Tenant string `json:"tenant"` // ID or name
-	Days   int    `json:"days"`   // how far back alerts are counted; 1 to MaxCoverageDays
-	// Fresh drops the tenant's tokens and refusals first, so that a consent of
+	Tenants []string `json:"tenants"` // IDs or names; none: all that are not removed
+	Days    int      `json:"days"`    // how far back alerts are counted; 1 to MaxCoverageDays
+	// Fresh drops the tenants' tokens and refusals first, so that a consent of
 	// a minute ago counts.
 	Fresh bool `json:"fresh"`
+}
+
+// Covered is what can be told of one tenant, or why nothing can; the last one is
+// of all of them together.
+type Covered struct {
+	Place  int              `json:"place"` // among those that were asked for, from 0
+	Of     int              `json:"of"`    // how many these are
+	Tenant *coverage.Tenant `json:"tenant,omitempty"`
+	Failed *CoverageFailure `json:"failed,omitempty"`
+	// Together is what all tenants have brought of each product.
+	Together []coverage.Seen `json:"together,omitempty"`
+}
+
+// CoverageFailure is a tenant of which nothing could be told.
+type CoverageFailure struct {
+	Tenant string `json:"tenant"`
+	Says   string `json:"says"`
+	Hint   string `json:"hint,omitempty"`
 }
 
 // MaxCoverageDays is how long the sources and the ledger's keys go back.
@@ -29,61 +48,148 @@ const (
 	countBytes = 8 << 20
 )
 
-// Coverage asks each feed of a tenant, and counts in the ledger what each
-// product has brought. It holds one block of the ledger at a time.
-func (l *Local) Coverage(ctx context.Context, q CoverageQuery) (out coverage.Tenant, err error) {
+// coverageAtOnce is how many tenants are asked at once: waiting for APIs takes
+// most of the time.
+const coverageAtOnce = 4
+
+// feedsNow is how far the feeds of all tenants are, read once.
+type feedsNow struct {
+	of    map[drover.TenantID][]ledger.FeedState
+	whole map[drover.Feed]drover.Instant // of a running process
+}
+
+// Coverage is API.Coverage. How far feeds are is read once for all tenants; of
+// each tenant that is under way one block of the ledger is held at a time.
+func (l *Local) Coverage(ctx context.Context, q CoverageQuery, each func(Covered) error) error {
 	const op = "tell coverage"
-	t, err := l.find(ctx, op, q.Tenant)
+	switch {
+	case q.Days < 1 || q.Days > MaxCoverageDays:
+		return usage(op, "", fmt.Errorf("alerts can be counted over 1 to %d days, not %d", MaxCoverageDays, q.Days))
+	case l.Cover == nil:
+		return errors.New("coverage cannot be told here")
+	}
+	names := q.Tenants
+	if len(names) == 0 {
+		list, err := l.Store.ListTenants(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range list {
+			if t.State != drover.Removed {
+				names = append(names, string(t.ID))
+			}
+		}
+	}
+	feeds, err := l.feedsNow(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var together coverage.Together
+	now := time.Now()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, coverageAtOnce)
+	for i, name := range names {
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			c := Covered{Place: i, Of: len(names)}
+			t, tallies, err := l.covered(ctx, op, name, q, now, feeds)
+			switch {
+			case err == nil:
+				c.Tenant = &t
+			case len(names) == 1:
+				stop(err)
+				return
+			default:
+				c.Failed = &CoverageFailure{name, err.Error(), Hint(err)}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if ctx.Err() != nil {
+				return
+			}
+			for _, x := range tallies {
+				together.Add(x)
+			}
+			if err := each(c); err != nil {
+				stop(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil || len(names) < 2 {
+		return err
+	}
+	return each(Covered{Place: len(names), Of: len(names), Together: together.Seen()})
+}
+
+func (l *Local) feedsNow(ctx context.Context) (n feedsNow, err error) {
+	feeds, err := l.Store.Feeds(ctx)
+	if err != nil {
+		return n, fmt.Errorf("read feeds: %w", err)
+	}
+	n.of = make(map[drover.TenantID][]ledger.FeedState)
+	for _, f := range feeds {
+		n.of[f.Feed.Tenant] = append(n.of[f.Feed.Tenant], f)
+	}
+	if l.Whole != nil {
+		n.whole = l.Whole()
+	}
+	return n, nil
+}
+
+// covered asks each feed of a tenant, and counts in the ledger what each product
+// has brought.
+func (l *Local) covered(ctx context.Context, op, name string, q CoverageQuery, now time.Time, feeds feedsNow) (out coverage.Tenant, tallies []*coverage.Tally, err error) {
+	t, err := l.find(ctx, op, name)
 	switch {
 	case err != nil:
-		return out, err
+		return out, nil, err
 	case t.State == drover.Removed:
-		return out, usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
-	case q.Days < 1 || q.Days > MaxCoverageDays:
-		return out, usage(op, "", fmt.Errorf("alerts can be counted over 1 to %d days, not %d", MaxCoverageDays, q.Days))
-	case l.Cover == nil:
-		return out, errors.New("coverage cannot be told here")
+		return out, nil, usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
 	}
-	now := time.Now()
 	out = coverage.Tenant{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, State: t.State, From: drover.InstantOf(now.AddDate(0, 0, -q.Days))}
 	out.Sources = l.Cover(ctx, t, q.Fresh)
 	if err := ctx.Err(); err != nil {
-		return out, err
-	}
-	feeds, err := l.Store.Feeds(ctx)
-	if err != nil {
-		return out, fmt.Errorf("read feeds: %w", err)
+		return out, nil, err
 	}
 	counts, err := l.Store.Counts(ctx, t.ID)
 	if err != nil {
-		return out, fmt.Errorf("read daily counts: %w", err)
+		return out, nil, fmt.Errorf("read daily counts: %w", err)
 	}
 	for i := range out.Sources {
 		s := &out.Sources[i]
 		s.ReadUpTo = drover.NoInstant
-		for _, f := range feeds {
-			if f.Feed != (drover.Feed{Tenant: t.ID, Source: s.ID}) {
+		for _, f := range feeds.of[t.ID] {
+			if f.Feed.Source != s.ID {
 				continue
 			}
-			s.ReadUpTo = l.readUpTo(f)
+			s.ReadUpTo = feeds.readUpTo(f)
 			tally := coverage.NewTally(s.ID, out.From, drover.InstantOf(now))
 			if s.Pruned, err = l.count(ctx, f, behind(f, counts, now.AddDate(0, 0, -q.Days)), tally); err != nil {
-				return out, fmt.Errorf("count alerts of %s: %w", f.Feed, err)
+				return out, nil, fmt.Errorf("count alerts of %s: %w", f.Feed, err)
 			}
-			s.Seen = tally.Seen()
+			s.Seen, tallies = tally.Seen(), append(tallies, tally)
 		}
 	}
 	out.Judge()
-	return out, nil
+	return out, tallies, nil
 }
 
 // readUpTo is how far a feed has been read.
-func (l *Local) readUpTo(f ledger.FeedState) drover.Instant {
+func (n *feedsNow) readUpTo(f ledger.FeedState) drover.Instant {
 	to := f.Whole
-	if l.Whole != nil {
-		if w, ok := l.Whole()[f.Feed]; ok {
-			to = max(to, w)
-		}
+	if w, ok := n.whole[f.Feed]; ok {
+		to = max(to, w)
 	}
 	if f.Cursor.Source != "" {
 		to = max(to, f.Cursor.Through)
@@ -123,6 +229,7 @@ func (l *Local) count(ctx context.Context, f ledger.FeedState, seq uint64, tally
 }
 
 // Coverage is API.Coverage.
-func (c *Client) Coverage(ctx context.Context, q CoverageQuery) (coverage.Tenant, error) {
-	return ask[coverage.Tenant](ctx, c, "coverage", q)
+func (c *Client) Coverage(ctx context.Context, q CoverageQuery, each func(Covered) error) error {
+	_, err := follow[Covered, struct{}](ctx, c, "coverage", q, each)
+	return err
 }

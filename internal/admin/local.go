@@ -349,8 +349,16 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	if l.SilentSources != nil {
 		s.Silent = l.SilentSources()
 	}
+	tenants, err := l.Store.ListTenants(ctx)
+	if err != nil {
+		return s, err
+	}
+	of := make(map[drover.TenantID]drover.Tenant, len(tenants))
+	for _, t := range tenants {
+		of[t.ID] = t
+	}
 	for _, sink := range l.Sinks {
-		st, err := l.sink(ctx, sink)
+		st, err := l.sink(ctx, sink, of)
 		if err != nil {
 			return s, err
 		}
@@ -392,7 +400,7 @@ func gapStatus(g drover.Gap) GapStatus {
 	return GapStatus{ID: g.ID, Tenant: g.Feed.Tenant, Source: g.Feed.Source, Sink: g.Sink, From: g.Span.From, To: g.Span.To, Provider: g.Provider, Cause: g.Cause, Tries: g.Tries}
 }
 
-func (l *Local) sink(ctx context.Context, id drover.SinkID) (SinkStatus, error) {
+func (l *Local) sink(ctx context.Context, id drover.SinkID, tenants map[drover.TenantID]drover.Tenant) (SinkStatus, error) {
 	s := SinkStatus{ID: id}
 	places, err := l.Store.Places(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -402,8 +410,19 @@ func (l *Local) sink(ctx context.Context, id drover.SinkID) (SinkStatus, error) 
 		return s, fmt.Errorf("read places of sink %s: %w", id, err)
 	}
 	s.Feeds = len(places)
+	now := drover.InstantOf(time.Now())
 	for _, p := range places {
-		s.Behind += p.Head - p.Seq - uint64(len(p.Beyond))
+		owed := p.Head - p.Seq - uint64(len(p.Beyond))
+		s.Behind += owed
+		why, wait := l.patience(tenants[p.Feed.Tenant], p.Feed.Source, id)
+		if owed == 0 || wait == 0 {
+			continue
+		}
+		if w, err := l.waiting(ctx, p, wait, now); err != nil {
+			return s, err
+		} else if w.Rows > 0 {
+			s.wait(why, w)
+		}
 	}
 	attempts, err := l.Store.Attempts(ctx, id)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestOnlyASinkThatNobodyHasServedYetMayHaveNoPlaces(t *testing.T) {
 		"a place is lost": {lost, lost},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := (&Local{Store: placeless{err: tt.err}}).sink(t.Context(), "soc")
+			s, err := (&Local{Store: placeless{err: tt.err}}).sink(t.Context(), "soc", nil)
 			if !errors.Is(err, tt.want) || s.ID != "soc" {
 				t.Errorf("got %+v, %v, want %v", s, err, tt.want)
 			}

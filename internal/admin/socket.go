@@ -30,7 +30,6 @@ var calls = map[string]call{
 	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
 	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
 	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
-	"coverage":      with(func(ctx context.Context, a API, q CoverageQuery) (any, error) { return a.Coverage(ctx, q) }),
 	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
@@ -111,7 +110,12 @@ func Serve(ctx context.Context, l net.Listener, api API) error {
 	for name, f := range calls {
 		mux.HandleFunc("POST /v1/"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, api, f) })
 	}
-	mux.HandleFunc("POST /v1/alerts", func(w http.ResponseWriter, r *http.Request) { list(w, r, api) })
+	mux.HandleFunc("POST /v1/alerts", func(w http.ResponseWriter, r *http.Request) { list(w, r, api.Alerts) })
+	mux.HandleFunc("POST /v1/coverage", func(w http.ResponseWriter, r *http.Request) {
+		list(w, r, func(ctx context.Context, q CoverageQuery, each func(Covered) error) (struct{}, error) {
+			return struct{}{}, api.Coverage(ctx, q, each)
+		})
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stopped := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stopped()

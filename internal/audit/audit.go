@@ -13,8 +13,8 @@
 //   - Every difference is explained by something that the ledger itself says, or
 //     it is unexplained. Unexplained: differ. Something could not be read: cannot
 //     tell. Else: agree.
-//   - It writes nothing, neither to the ledger nor to a sink, and keeps to a share
-//     of the requests that the API allows.
+//   - It writes nothing, neither to the ledger nor to a sink, and makes only such
+//     requests as the share of the API's limits allows and the collector leaves.
 package audit
 
 import (
@@ -101,10 +101,11 @@ type Options struct {
 	// enough for the collector to poll and the sinks to be served. 0: nothing
 	// runs beside it.
 	Wait time.Duration
-	// PerMinute bounds requests to one API; 0: 30, a fifth of what Graph allows.
-	PerMinute int
-	Version   string
-	// Progress is told how it goes; it may be nil.
+	// Paces bounds requests; nil: nothing does.
+	Paces   *Paces
+	Version string
+	// Progress is told how it goes, the estimate first; it may be nil. It is not
+	// called twice at once.
 	Progress func(line string)
 	// Now is the local clock, time.Now if nil.
 	Now func() time.Time
@@ -125,8 +126,8 @@ type Auditor struct{ opt Options }
 
 // New builds an Auditor. It connects nowhere.
 func New(opt Options) *Auditor {
-	if opt.PerMinute <= 0 {
-		opt.PerMinute = 30
+	if opt.Paces == nil {
+		opt.Paces = new(Paces)
 	}
 	if opt.Progress == nil {
 		opt.Progress = func(string) {}
@@ -156,6 +157,8 @@ func (a *Auditor) Run(ctx context.Context, o Order) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	j := &job{a: a}
+	var feeds []*feed
 	var sources []drover.SourceID
 	for _, id := range o.Tenants {
 		i := slices.IndexFunc(tenants, func(t drover.Tenant) bool { return t.ID == id })
@@ -166,13 +169,14 @@ func (a *Auditor) Run(ctx context.Context, o Order) (*Report, error) {
 			if s.Feed.Tenant != id {
 				continue
 			}
-			f := &feed{a: a, order: o, tenant: tenants[i], all: tenants, Feed: s.Feed, ReportFeed: &ReportFeed{Tenant: id, Name: tenants[i].Name, Customer: tenants[i].Customer, Source: s.Feed.Source}}
-			if err := f.run(ctx); err != nil {
-				return nil, err
-			}
+			f := &feed{a: a, job: j, order: o, tenant: tenants[i], all: tenants, Feed: s.Feed, state: s, ReportFeed: &ReportFeed{Tenant: id, Name: tenants[i].Name, Customer: tenants[i].Customer, Source: s.Feed.Source}}
+			feeds = append(feeds, f)
 			r.Feeds = append(r.Feeds, f.ReportFeed)
 			sources = append(sources, s.Feed.Source)
 		}
+	}
+	if err := j.run(ctx, feeds); err != nil {
+		return nil, err
 	}
 	r.CannotSee = blind(sources)
 	r.close()

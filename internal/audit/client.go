@@ -16,17 +16,18 @@ type client struct {
 	a        *Auditor
 	src      *source
 	tenant   drover.Tenant
-	asked    []time.Time // of the last minute
+	pace     *pace
+	job      *job
 	requests int
 	// partial lists what answers said they had left out.
 	partial []string
 }
 
 // Bounds of trying again: a call that fails for about two minutes is given up,
-// and so is one that is told to wait for more than half an hour.
+// and so is one that is told to wait for longer than an hour's quota can last.
 const (
 	tries   = 7
-	maxWait = 30 * time.Minute
+	maxWait = 65 * time.Minute
 )
 
 // errGone: there is no such row (any more).
@@ -72,9 +73,11 @@ func (c *client) once(ctx context.Context, doer Doer, origin, target string, ren
 	if err != nil {
 		return page{}, err
 	}
-	if err := c.pace(ctx); err != nil {
+	if err := c.pace.wait(ctx); err != nil {
 		return page{}, err
 	}
+	c.requests++
+	c.job.asked()
 	res, err := doer.Do(ctx, httpx.Request{URL: target, Origin: origin, Header: c.src.header.Clone(), Bearer: token})
 	if err != nil {
 		return page{}, &drover.Error{Op: "audit " + string(c.src.id), Tenant: c.tenant.ID, Kind: drover.Transient, Err: err}
@@ -101,21 +104,6 @@ func (c *client) once(ctx context.Context, doer Doer, origin, target string, ren
 		c.partial = append(c.partial, warned)
 	}
 	return p, nil
-}
-
-// pace keeps to so many requests a minute.
-func (c *client) pace(ctx context.Context) error {
-	for now := time.Now(); len(c.asked) >= c.a.opt.PerMinute; now = time.Now() {
-		if wait := c.asked[0].Add(time.Minute).Sub(now); wait > 0 {
-			if err := sleep(ctx, wait); err != nil {
-				return err
-			}
-		}
-		c.asked = c.asked[1:]
-	}
-	c.asked = append(c.asked, time.Now())
-	c.requests++
-	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

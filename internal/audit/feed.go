@@ -16,14 +16,20 @@ import (
 // feed is the audit of one feed.
 type feed struct {
 	a      *Auditor
+	job    *job
 	order  Order
 	tenant drover.Tenant
 	all    []drover.Tenant
 	drover.Feed
 	*ReportFeed
-	src  *source
-	list *listing
-	api  []*row
+	src *source
+	// What is expected of the window, by what the ledger has of it: rows, requests,
+	// and how long these take.
+	expect   int
+	requests int
+	lasts    time.Duration
+	list     *listing
+	api      []*row
 
 	// Of the ledger, as it was looked at last.
 	state   ledger.FeedState
@@ -60,7 +66,6 @@ const reach = 24 * time.Hour
 
 // run audits the feed. An error is the ledger's, or ctx's.
 func (f *feed) run(ctx context.Context) error {
-	f.src = sources[f.Feed.Source]
 	f.through = drover.NoInstant
 	switch {
 	case f.src == nil:
@@ -75,6 +80,7 @@ func (f *feed) run(ctx context.Context) error {
 	if err := f.load(ctx); err != nil {
 		return err
 	}
+	f.job.expects(f, len(f.window))
 	if err := f.readAPI(ctx); err != nil {
 		return err
 	}
@@ -94,8 +100,7 @@ func (f *feed) run(ctx context.Context) error {
 		if !doubts && !slices.ContainsFunc(suspects, f.mayPass) || f.Polls > polls {
 			break
 		}
-		f.a.opt.Progress(fmt.Sprintf("%s %s: %d differences, looking at the ledger again", f.tenant.Name, f.Feed.Source, len(suspects)))
-		if err := sleep(ctx, f.a.opt.Wait); err != nil {
+		if err := f.job.rest(ctx, f.a.opt.Wait); err != nil {
 			return err
 		}
 	}
@@ -114,7 +119,7 @@ func (f *feed) run(ctx context.Context) error {
 
 // readAPI reads the window from the API.
 func (f *feed) readAPI(ctx context.Context) error {
-	f.list = &listing{client: &client{a: f.a, src: f.src, tenant: f.tenant}, span: drover.Span{From: f.order.From, To: f.order.To}, seen: make(map[string]bool)}
+	f.list = &listing{client: &client{a: f.a, job: f.job, src: f.src, tenant: f.tenant, pace: f.a.opt.Paces.of(f.tenant, f.Feed.Source)}, span: drover.Span{From: f.order.From, To: f.order.To}, expect: f.expect, seen: make(map[string]bool), top: f.src.top, count: true}
 	var failed error
 	f.list.meet = func(r *row) {
 		f.api = append(f.api, r)

@@ -13,8 +13,8 @@ var evolved = http.Header{"Accept": {"application/json"}, "Prefer": {"include-un
 // graphAlerts reads /security/alerts_v2 by creation time, newest first, along
 // its links. The collector asks by change time, oldest first, and follows none.
 var graphAlerts = source{
-	id: drover.GraphAlerts, path: "/v1.0/security/alerts_v2", by: byCreated, newest: true, top: 90,
-	says:   "alerts_v2 by createdDateTime, newest first, 90 at a time, along its links",
+	id: drover.GraphAlerts, path: "/v1.0/security/alerts_v2", by: byCreated, newest: true, top: 700,
+	says:   "alerts_v2 by createdDateTime, newest first, 700 at a time, along its links",
 	names:  names{id: "id", changed: "lastUpdateDateTime", created: "createdDateTime", severity: "severity", provider: "serviceSource", tenant: []string{"tenantId", "aadTenantId"}},
 	header: evolved,
 	ask: func(span drover.Span, top int, count bool) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"drover"
@@ -14,13 +15,16 @@ import (
 // perhaps more than once.
 type listing struct {
 	*client
-	span drover.Span
-	meet func(*row)
-	seen map[string]bool // rows of this window
+	span   drover.Span
+	expect int // rows, about, as far as it is known
+	meet   func(*row)
+	seen   map[string]bool // rows of this window
 	// holes are stretches that could not be read whole, and why.
 	holes []hole
-	// modest asks for few rows and for no count, because more was refused.
-	modest bool
+	// top is how many rows are asked for at once, and count whether their number
+	// is; where that is refused, fewer and none from then on.
+	top   int
+	count bool
 }
 
 // hole is a stretch that could not be read whole.
@@ -36,17 +40,47 @@ const (
 	vainPages = 3
 )
 
+// Windows are as wide as the rows allow. An answer is to hold about aim of them:
+// an audit of many feeds holds some such answers in memory at once.
+const (
+	aim        = 1000
+	firstWidth = 4 * 24 * time.Hour // at most: nobody knows yet what comes
+	leastWidth = time.Minute
+	growth     = 4 // times as wide as the window before, at most
+)
+
+// width is how wide a window is in which about aim rows lie where rows of them
+// lie in span.
+func width(rows int, span time.Duration) time.Duration {
+	return max(time.Duration(float64(span)*aim/float64(max(rows, 1))), leastWidth)
+}
+
+// requests is about how many requests a window with so many rows takes.
+func (s *source) requests(rows int, span time.Duration) int {
+	if s.newest {
+		return (rows+s.top-1)/s.top + 1
+	}
+	n, first := 0, min(width(rows, span), firstWidth)
+	for left := span; left > 0; left -= first {
+		n += 3
+		first = min(first*growth, width(rows, span))
+	}
+	return n
+}
+
 // read reads the whole window.
 func (l *listing) read(ctx context.Context) error {
 	if l.src.newest {
 		return l.linked(ctx, l.span)
 	}
-	to := l.span.To
-	for to > l.span.From {
-		from := max(l.span.From, to.Add(-l.src.width))
+	wide := min(width(l.expect, l.span.To.Sub(l.span.From)), firstWidth)
+	for to := l.span.To; to > l.span.From; {
+		from := max(l.span.From, to.Add(-wide))
+		before := len(l.seen)
 		if err := l.window(ctx, drover.Span{From: from, To: to}, nil); err != nil {
 			return err
 		}
+		wide = min(width(len(l.seen)-before, to.Sub(from)), wide*growth)
 		to = from
 	}
 	return nil
@@ -105,7 +139,7 @@ func (l *listing) linked(ctx context.Context, span drover.Span) error {
 		if to == span.To {
 			count = said
 		}
-		l.a.opt.Progress(fmt.Sprintf("%s %s: %d rows read, back to %s", l.tenant.Name, l.src.id, len(l.seen), oldest))
+		l.job.read(l, fresh, oldest)
 		if fresh == 0 || !oldest.Known() || oldest >= to {
 			break
 		}
@@ -154,64 +188,61 @@ func (l *listing) chain(ctx context.Context, ask, span drover.Span, inside map[s
 	}
 }
 
-// modestTop is how many rows are asked for at once when more is refused.
-const modestTop = 10
+// Where so many rows at once, or their number, are refused, it is tried with
+// ever fewer, and without.
+const (
+	fewer  = 8
+	fewest = 10
+)
 
-// first asks the question of a span. Where it is refused, it is asked once more
-// for less.
+// first asks the question of a span.
 func (l *listing) first(ctx context.Context, span drover.Span) (page, error) {
-	if l.modest {
-		return l.get(ctx, l.src.ask(span, min(l.src.top, modestTop), false), "")
+	p, err := l.get(ctx, l.src.ask(span, l.top, l.count), "")
+	for top := l.top; (drover.KindOf(err) == drover.Denied || errors.Is(err, httpx.ErrTooLarge)) && top > fewest && ctx.Err() == nil; {
+		top = max(top/fewer, fewest)
+		if small, again := l.get(ctx, l.src.ask(span, top, false), ""); again == nil {
+			l.top, l.count = top, false
+			return small, nil
+		}
 	}
-	p, err := l.get(ctx, l.src.ask(span, l.src.top, true), "")
-	if err == nil || ctx.Err() != nil || drover.KindOf(err) != drover.Denied && !errors.Is(err, httpx.ErrTooLarge) {
-		return p, err
-	}
-	small, again := l.get(ctx, l.src.ask(span, min(l.src.top, modestTop), false), "")
-	if again != nil {
-		return p, err
-	}
-	l.modest = true
-	return small, nil
+	return p, err
 }
 
 // window reads a window that states no order and no cap, and checks it by its
-// halves: they must show nothing that the whole did not. known are the rows of
+// parts: they must show nothing that the whole did not. known are the rows of
 // the window if it has been asked for already.
 func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error {
-	rows := known
+	rows, before := known, len(l.seen)
+	again := func(ctx context.Context, part drover.Span) error { return l.window(ctx, part, nil) }
 	if rows == nil {
-		p, err := l.get(ctx, l.src.ask(w, l.src.top, false), "")
+		p, err := l.get(ctx, l.src.ask(w, l.top, false), "")
 		if err == nil && p.next != "" {
 			_, _, _, err = l.chain(ctx, w, w, nil)
 		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			return l.halve(ctx, w, err, func(ctx context.Context, half drover.Span) error { return l.window(ctx, half, nil) })
+			return l.halve(ctx, w, err, again)
 		}
 		rows = p.rows
 		l.take(rows, w, nil)
 	}
-	l.a.opt.Progress(fmt.Sprintf("%s %s: %d rows read, back to %s", l.tenant.Name, l.src.id, len(l.seen), w.From))
-	middle := w.From.Add(w.To.Sub(w.From) / 2)
-	if len(rows) == 0 || middle <= w.From || middle >= w.To {
+	l.job.read(l, len(l.seen)-before, w.From)
+	parts := l.parts(w, rows)
+	if len(parts) == 0 {
 		return nil
 	}
-	var halves [2][]*row
-	fresh := 0
-	for i, half := range [2]drover.Span{{From: middle, To: w.To}, {From: w.From, To: middle}} {
-		p, err := l.get(ctx, l.src.ask(half, l.src.top, false), "")
+	shown, fresh := make([][]*row, len(parts)), 0
+	for i, part := range parts {
+		p, err := l.get(ctx, l.src.ask(part, l.top, false), "")
 		if err != nil {
-			return l.halve(ctx, w, err, func(ctx context.Context, half drover.Span) error { return l.window(ctx, half, nil) })
+			return l.halve(ctx, w, err, again)
 		}
-		f, _ := l.take(p.rows, half, nil)
+		f, _ := l.take(p.rows, part, nil)
 		fresh += f
-		if halves[i] = p.rows; halves[i] == nil {
-			halves[i] = []*row{}
+		if shown[i] = p.rows; shown[i] == nil {
+			shown[i] = []*row{}
 		}
 	}
+	l.job.read(l, fresh, drover.NoInstant)
 	if fresh == 0 {
 		return nil
 	}
@@ -219,12 +250,51 @@ func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error
 		l.holes = append(l.holes, hole{w, "each time it is asked for, other rows are shown"})
 		return nil
 	}
-	for i, half := range [2]drover.Span{{From: middle, To: w.To}, {From: w.From, To: middle}} {
-		if err := l.window(ctx, half, halves[i]); err != nil {
+	for i, part := range parts {
+		if err := l.window(ctx, part, shown[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// parts are what a window is checked by, the newest first: two with about as
+// many of its rows each. An answer that was cut at some number of rows, whichever
+// these are, holds fewer than that number in either part, and more lie in one:
+// asked for by itself, that part shows some of them. In a window whose rows all
+// have one time it is what lies before and behind that; in an empty one it is
+// its halves.
+func (l *listing) parts(w drover.Span, rows []*row) (out []drover.Span) {
+	var times []drover.Instant
+	for _, r := range rows {
+		if at := l.src.when(r.changed, r.created); at.Known() && w.Contains(at) {
+			times = append(times, at)
+		}
+	}
+	slices.Sort(times)
+	add := func(from, to drover.Instant) {
+		if from < to && (from > w.From || to < w.To) {
+			out = append(out, drover.Span{From: from, To: to})
+		}
+	}
+	switch n := len(times); {
+	case n == 0:
+		middle := w.From.Add(w.To.Sub(w.From) / 2)
+		add(middle, w.To)
+		add(w.From, middle)
+	case times[0] == times[n-1]:
+		add(times[0]+1, w.To)
+		add(w.From, times[0])
+	default:
+		middle := times[n/2]
+		if middle == times[0] {
+			i, _ := slices.BinarySearch(times, middle+1)
+			middle = times[i]
+		}
+		add(middle, w.To)
+		add(w.From, middle)
+	}
+	return out
 }
 
 // halve reads a span that could not be read whole in two parts, or takes note

@@ -3,16 +3,16 @@ package audit
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"drover"
 )
 
 // mdeAlerts reads Defender for Endpoint's /api/alerts in windows of creation
-// time: it states no order, gives no links, and cuts an answer at 10,000 rows.
+// time: it states no order, gives no links, and cuts an answer at 10,000 rows;
+// fewer are asked for, as much as fits into an answer's 64 MiB.
 var mdeAlerts = source{
-	id: drover.MDEAlerts, path: "/api/alerts", by: byCreated, top: 900, width: 18 * time.Hour,
-	says:   "Defender for Endpoint's alerts in windows of alertCreationTime, each checked by its halves",
+	id: drover.MDEAlerts, path: "/api/alerts", by: byCreated, top: 4000,
+	says:   "Defender for Endpoint's alerts in windows of alertCreationTime from the newest back, each checked by two parts of it",
 	names:  names{id: "id", changed: "lastUpdateTime", created: "alertCreationTime", severity: "severity", tenant: []string{"aadTenantId", "tenantId"}},
 	header: http.Header{"Accept": {"application/json"}},
 	ask: func(span drover.Span, top int, _ bool) string {

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"net/http"
-	"time"
 
 	"drover"
 )
@@ -10,10 +9,10 @@ import (
 // siemDetections reads the SIEM API's /api/alerts. It can be asked by change
 // time alone and has no order, paging or call for one row, so the other route
 // is that of other windows: from the newest back, in other widths, and each
-// checked by its halves whatever number of rows it has.
+// checked by its parts whatever number of rows it has.
 var siemDetections = source{
-	id: drover.SIEMDetections, path: "/api/alerts", by: byChanged, width: 7*time.Hour + 13*time.Minute,
-	says:   "detections in windows of LastProcessedTimeUtc from the newest back, each checked by its halves",
+	id: drover.SIEMDetections, path: "/api/alerts", by: byChanged,
+	says:   "detections in windows of LastProcessedTimeUtc from the newest back, as wide as about a thousand rows, each checked by two parts of it",
 	names:  names{id: "FullId", changed: "LastProcessedTimeUtc", created: "AlertTime", severity: "Severity", tenant: []string{"tenantId", "aadTenantId"}},
 	header: http.Header{"Accept": {"application/json"}},
 	ask: func(span drover.Span, _ int, _ bool) string {

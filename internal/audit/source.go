@@ -33,9 +33,8 @@ type source struct {
 	top int // rows asked for at once
 	// newest: the answer comes in the order of the window's time, the newest
 	// first, in pages that are linked. Else in no order, whole or cut somewhere,
-	// and windows of this width are read and checked by their halves.
+	// and windows are read and checked by their parts.
 	newest bool
-	width  time.Duration
 	// cannotSee adds to what no audit of this source can see.
 	cannotSee []string
 }

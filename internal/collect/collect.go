@@ -36,6 +36,7 @@ type Store interface {
 	Flush(ctx context.Context, whole map[drover.Feed]drover.Instant) error
 	Backfills(ctx context.Context, f ledger.BackfillFilter) ([]ledger.Backfill, error)
 	Counts(ctx context.Context, tenant drover.TenantID) ([]ledger.DayCount, error)
+	Walk(ctx context.Context, f drover.Feed, seq uint64, maxRows, maxBytes int, visit func(*drover.Revision)) error
 }
 
 // Compare tells revisions apart; internal/revision is the one used.
@@ -69,6 +70,9 @@ type Options struct {
 	Overlap     time.Duration // how far each read reaches back, 15 min by default
 	Sweeps      []Sweep       // DefaultSweeps if nil
 	Concurrency int           // feeds read at the same time, 16 by default
+	// Product names the product that an alert is one of, "" if none; nil: none is
+	// told apart. It keeps nothing of row.
+	Product     func(s drover.SourceID, alertID string, row []byte) string
 	FlushEvery  time.Duration // how often the time of the last whole read is stored, 10 min by default
 	TenantCheck time.Duration // how often the list of tenants is compared with the ledger's, 2 s by default
 	Seed        uint64        // of the jitter; 0 draws one
@@ -110,6 +114,8 @@ type Collector struct {
 	readers map[drover.Feed]*reader
 	// backfills are the open ones that were seen last.
 	backfills map[drover.Feed][]int64
+
+	learntRows atomic.Int64 // whose products were looked at to learn what is usual
 
 	crowdsMu sync.Mutex
 	crowds   map[part]*crowd

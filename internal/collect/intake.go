@@ -85,7 +85,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 	r.known.putAside(c.Aside)
 	r.notifyBooked(run, &c)
 	r.seeLate(run, &c)
-	r.c.heard(r, c.Revisions, r.products(page.Rows, &c))
+	r.c.heard(r, c.Revisions)
 	r.sayAbsent(page.Absent)
 	return len(c.Revisions), nil
 }

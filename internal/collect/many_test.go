@@ -54,6 +54,10 @@ func (s *crowdStore) Keys(_ context.Context, f drover.Feed, span drover.Span, _ 
 	return out, nil
 }
 
+func (s *crowdStore) Walk(context.Context, drover.Feed, uint64, int, int, func(*drover.Revision)) error {
+	return nil
+}
+
 func (s *crowdStore) Newest(context.Context, drover.Feed, drover.Hash, drover.Instant) (ledger.Key, error) {
 	return ledger.Key{}, errNone
 }

@@ -2,11 +2,11 @@ package collect
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"drover"
-	"drover/internal/ledger"
 )
 
 // watch is what is seen of a feed from outside: it holds nothing that reading
@@ -15,6 +15,7 @@ type watch struct {
 	mu       sync.Mutex
 	pulse    pulse
 	learnt   bool           // the pulse knows what the ledger holds
+	products bool           // and the crowds, of which products it had new alerts
 	whole    drover.Instant // up to which it has been read
 	silent   bool           // it has been said
 	lateness Lateness
@@ -77,6 +78,9 @@ type crowd struct {
 	looked   time.Time // at the calendar
 	pulse    *pulse    // by it
 	silent   bool      // it has been said
+	// heard is when it was last heard again after a silence; a product of it may
+	// come later than another.
+	heard drover.Instant
 }
 
 // crowdEvery is how often a crowd's usual silence is reckoned anew.
@@ -88,12 +92,9 @@ type part struct {
 	product string
 }
 
-// namesProduct is implemented by sources that can tell which product a row
-// comes from.
-type namesProduct interface{ Product(row *drover.Row) string }
-
-// heard takes note of new rows of a feed.
-func (c *Collector) heard(r *reader, revs []drover.Revision, products []string) {
+// heard takes note of new rows of a feed, and of which products there are new
+// alerts: one that a person closes is no sign of a product.
+func (c *Collector) heard(r *reader, revs []drover.Revision) {
 	if len(revs) == 0 {
 		return
 	}
@@ -102,21 +103,33 @@ func (c *Collector) heard(r *reader, revs []drover.Revision, products []string) 
 		r.watch.pulse.beat(revs[i].Changed)
 	}
 	r.watch.mu.Unlock()
+	var products []string // told before the lock is taken: it is that of all feeds
+	for i := range revs {
+		products = append(products, c.product(r.feed.Source, &revs[i]))
+	}
 	c.crowdsMu.Lock()
 	defer c.crowdsMu.Unlock()
 	for i := range revs {
 		c.markLocked(r.feed, "", revs[i].Changed)
-		if i < len(products) && products[i] != "" {
+		if products[i] != "" {
 			c.markLocked(r.feed, products[i], revs[i].Changed)
 		}
 	}
+}
+
+// product names the product of a new alert, "" if there is none to name.
+func (c *Collector) product(s drover.SourceID, r *drover.Revision) string {
+	if c.opt.Product == nil || r.Previous != 0 {
+		return ""
+	}
+	return c.opt.Product(s, r.AlertID, r.Raw)
 }
 
 func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant) {
 	p := part{f.Source, product}
 	x := c.crowds[p]
 	if x == nil {
-		x = &crowd{feeds: make(map[drover.Feed]struct{})}
+		x = &crowd{feeds: make(map[drover.Feed]struct{}), heard: drover.NoInstant}
 		c.crowds[p] = x
 	}
 	x.feeds[f] = struct{}{}
@@ -129,6 +142,7 @@ func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant)
 func (r *reader) learn(ctx context.Context) error {
 	now := r.now()
 	var p pulse
+	var recent []uint64 // of the time from which products are learnt
 	for from := now.Add(-weeks * week); r.own && from < now; from = from.Add(week) {
 		keys, err := r.c.opt.Store.Keys(ctx, r.feed, drover.Span{From: from, To: min(from.Add(week), now)}, false)
 		if err != nil {
@@ -138,8 +152,14 @@ func (r *reader) learn(ctx context.Context) error {
 		for i := range keys {
 			p.beat(keys[i].Changed)
 			r.c.markLocked(r.feed, "", keys[i].Changed)
+			if keys[i].Changed >= now.Add(-productPast) {
+				recent = append(recent, keys[i].Seq)
+			}
 		}
 		r.c.crowdsMu.Unlock()
+	}
+	if err := r.learnProducts(ctx, now.Add(-productPast), recent); err != nil {
+		return err
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
@@ -149,6 +169,59 @@ func (r *reader) learn(ctx context.Context) error {
 	r.watch.learnt = true
 	return nil
 }
+
+// What products are usually silent for is learnt from bodies: those of so long a
+// time, of as many feeds as have so few rows in it together. A feed is looked
+// through whole or not at all, for what is silent in a part of the time only
+// would be taken for a silence.
+const (
+	productPast = 8 * week
+	productRows = 200_000
+)
+
+// learnProducts marks which products there were new alerts of since a moment.
+// seqs are the numbers of the rows.
+func (r *reader) learnProducts(ctx context.Context, since drover.Instant, seqs []uint64) error {
+	n := int64(len(seqs))
+	if r.c.opt.Product == nil || n == 0 || !r.watch.firstProducts() {
+		return nil // what comes later is heard
+	}
+	if r.c.learntRows.Add(n) > productRows {
+		r.c.learntRows.Add(-n)
+		return nil
+	}
+	last := slices.Max(seqs)
+	for seq := slices.Min(seqs) - 1; seq < last; {
+		before := seq
+		err := r.c.opt.Store.Walk(ctx, r.feed, seq, blockRows, blockBytes, func(rev *drover.Revision) {
+			seq = rev.Seq
+			if product := r.c.product(r.feed.Source, rev); product != "" && rev.Changed >= since {
+				r.c.crowdsMu.Lock()
+				defer r.c.crowdsMu.Unlock()
+				r.c.markLocked(r.feed, product, rev.Changed)
+			}
+		})
+		if err != nil || seq == before { // the rest is gone
+			return err
+		}
+	}
+	return nil
+}
+
+// firstProducts reports, once, that nothing is known of the feed's products.
+func (w *watch) firstProducts() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := !w.products
+	w.products = true
+	return first
+}
+
+// A step of looking through bodies.
+const (
+	blockRows  = 2000
+	blockBytes = 8 << 20
+)
 
 // observe takes note of how far the tail has been read, and compares the feed
 // with itself where that is due. What goes wrong here holds nothing.
@@ -195,9 +268,11 @@ func (c *Collector) checkSilence() {
 	}
 	c.mu.Unlock()
 
-	down := make(map[drover.SourceID]bool)
 	c.crowdsMu.Lock()
-	for p, x := range c.crowds {
+	down := make(map[drover.SourceID]bool)
+	heard := make(map[drover.SourceID]drover.Instant)
+	lives := make(map[drover.Feed]bool) // of feeds with products: one of these is not silent everywhere
+	look := func(p part, x *crowd) {
 		now := make([]drover.Instant, 0, len(x.feeds))
 		for f := range x.feeds {
 			if r, ok := feeds[f]; ok && r.whole.Known() {
@@ -209,9 +284,34 @@ func (c *Collector) checkSilence() {
 		if time.Since(x.looked) >= crowdEvery {
 			x.pulse, x.looked = x.calendar.pulse(), time.Now()
 		}
-		since, usual, silent := c.crowdSilent(x, now, floor)
-		if down[p.source] = down[p.source] || silent && p.product == ""; silent != x.silent {
+		since, usual, silent := c.crowdSilent(x, now, heard[p.source], floor)
+		switch {
+		case p.product == "":
+			if x.silent && !silent {
+				x.heard = drover.InstantOf(time.Now())
+			}
+			down[p.source], heard[p.source] = silent, x.heard
+		case down[p.source]:
+			silent = x.silent // all of its source is: that is said, and once
+		}
+		if silent != x.silent {
 			c.sayCrowd(p, x, len(now), since, usual, silent)
+		}
+		if p.product != "" {
+			for f := range x.feeds {
+				lives[f] = lives[f] || !silent
+			}
+		}
+	}
+	for p, x := range c.crowds {
+		if p.product == "" {
+			heard[p.source] = drover.NoInstant
+			look(p, x)
+		}
+	}
+	for p, x := range c.crowds {
+		if p.product != "" {
+			look(p, x)
 		}
 	}
 	c.crowdsMu.Unlock()
@@ -219,7 +319,8 @@ func (c *Collector) checkSilence() {
 	for f, o := range feeds {
 		o.watch.mu.Lock()
 		said := o.watch.silent
-		o.watch.silent = o.Silent && (said || !down[f.Source])
+		alive, known := lives[f]
+		o.watch.silent = o.Silent && (said || !down[f.Source] && (alive || !known))
 		say := o.watch.silent != said
 		o.watch.mu.Unlock()
 		switch {
@@ -235,13 +336,14 @@ func (c *Collector) checkSilence() {
 	}
 }
 
-// crowdSilent reports whether a crowd is silent though most of it is read.
-func (c *Collector) crowdSilent(x *crowd, read []drover.Instant, floor time.Duration) (since drover.Instant, usual time.Duration, yes bool) {
+// crowdSilent reports whether a crowd is silent though most of it is read. What
+// was silent before heard does not count.
+func (c *Collector) crowdSilent(x *crowd, read []drover.Instant, heard drover.Instant, floor time.Duration) (since drover.Instant, usual time.Duration, yes bool) {
 	since = drover.InstantOf(time.Unix(x.calendar.newest*60, 0))
 	usual, ok := x.pulse.usual(floor)
 	n := 0
 	for _, whole := range read {
-		if whole.Sub(since) > silences*usual {
+		if whole.Sub(max(since, heard)) > silences*usual {
 			n++
 		}
 	}
@@ -277,24 +379,6 @@ func (c *Collector) SilentSources() (out []SilentSource) {
 		if x.silent {
 			out = append(out, SilentSource{p.source, p.product, len(x.feeds), drover.InstantOf(time.Unix(x.calendar.newest*60, 0))})
 		}
-	}
-	return out
-}
-
-// products names the product of each row that became a revision, where the
-// source can tell.
-func (r *reader) products(rows []drover.Row, c *ledger.Commit) []string {
-	s, ok := r.source.(namesProduct)
-	if !ok || len(c.Revisions) == 0 {
-		return nil
-	}
-	by := make(map[drover.Hash]string, len(rows))
-	for i := range rows {
-		by[rows[i].Sum] = s.Product(&rows[i])
-	}
-	out := make([]string, len(c.Revisions))
-	for i := range c.Revisions {
-		out[i] = by[c.Revisions[i].Sum]
 	}
 	return out
 }

@@ -121,6 +121,74 @@ func TestWhatIsSilentInAllTenantsAtOnceIsOneIncident(t *testing.T) {
 	proof.Ran(t, "P39", "%d tenants silent at once: %d incident after %s, and %d alarms of single feeds", tenants, incidents, took.Round(time.Minute), single)
 }
 
+// Two products in each tenant, an alert an hour of each: one stops everywhere,
+// or in one tenant, while the feeds go on with the other.
+func TestAProductThatIsSilentInAllTenantsIsOneIncident(t *testing.T) {
+	const tenants, past = 5, 30 * 24
+	incidents, single, took := 0, 0, time.Duration(0)
+	story(t, tenants, func(w *world) {
+		now := time.Now()
+		w.every = 5 * time.Minute
+		w.product = func(_ drover.SourceID, alertID string, row []byte) string {
+			if len(row) == 0 || alertID[0] == 'x' {
+				return ""
+			}
+			return alertID[:1]
+		}
+		hours := func(n int, product string, from, hours int) {
+			for h := from; h < hours; h++ {
+				w.api.add(tenantID(n), at(fmt.Sprint(product, h), now.Add(time.Duration(h-past)*time.Hour).Add(time.Duration(n)*12*time.Minute+time.Duration(product[0]-'a')*time.Minute)))
+			}
+		}
+		for n := range tenants {
+			w.startsAt(n, now.Add(-(past+1)*time.Hour))
+			switch n {
+			case 0: // this tenant has nothing else
+				hours(n, "b", 0, past+24)
+			case 1: // this one has lost it
+				hours(n, "a", 0, past+100)
+				hours(n, "b", 0, past-100)
+			default:
+				hours(n, "a", 0, past+100)
+				hours(n, "b", 0, past+24)
+			}
+		}
+		w.begin()
+		w.pass(23 * time.Hour)
+		w.stop()
+		w.begin() // what is usual is learnt from the ledger
+		w.pass(40 * time.Minute)
+		if w.count("source_silent")+w.count("silent") > 0 {
+			t.Errorf("said while alerts come: %+v", w.collector.SilentSources())
+		}
+		last := now.Add(23*time.Hour + 49*time.Minute)
+		w.pass(20 * time.Minute)
+		for w.count("source_silent") == 0 && time.Since(last) < 6*time.Hour {
+			w.pass(time.Minute)
+		}
+		took = time.Since(last)
+		w.pass(12 * time.Hour)
+		list := w.collector.SilentSources()
+		if incidents, single = w.count("source_silent")/tenants, w.count("silent"); len(list) != 1 || list[0].Product != "b" || incidents != 1 || single != 0 {
+			t.Errorf("silent: %+v, said %d times, %d feeds each for itself", list, incidents, single)
+		}
+		if took > 100*time.Minute {
+			t.Errorf("said after %s, all together are usually silent for 36 minutes at most", took)
+		}
+		w.pass(time.Until(now.Add(106 * time.Hour)))
+		list = w.collector.SilentSources()
+		if w.count("source_silent") != 2*tenants || len(list) != 2 || w.count("silent") > 0 {
+			t.Errorf("when all of the source is silent too: %+v, told %d times", list, w.count("source_silent"))
+		}
+		w.api.add(tenantID(2), at("b-again", time.Now()))
+		w.pass(20 * time.Minute)
+		if list = w.collector.SilentSources(); len(list) != 0 {
+			t.Errorf("when one of them is there again: %+v", list)
+		}
+	})
+	proof.Ran(t, "P39", "%d tenants lose a product at once while their feeds go on: %d incident after %s, and %d alarms of single feeds", tenants, incidents, took.Round(time.Minute), single)
+}
+
 func TestAJumpOfLatenessIsSaidWithAdvice(t *testing.T) {
 	story(t, 2, func(w *world) {
 		now := time.Now()

@@ -163,6 +163,7 @@ func (p *pass) Next(context.Context) (drover.Page, error) {
 
 // world is a ledger, a collector and a pretend source in virtual time.
 type world struct {
+	product func(s drover.SourceID, alertID string, row []byte) string
 	*testing.T
 	api       *api
 	store     ledger.Store
@@ -220,7 +221,7 @@ func story(t *testing.T, tenants int, f func(w *world)) {
 func (w *world) begin() { w.beginWith(w.api) }
 
 func (w *world) beginWith(source drover.Source) {
-	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Hourly: func(drover.Tenant, drover.SourceID) int { return w.perHour }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Seed: 1, Interval: w.every, Steady: !w.adapts, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
+	c, err := collect.New(collect.Options{Store: hurt{w.store, w}, Allowance: func(drover.Tenant, drover.SourceID) int { return w.most }, Hourly: func(drover.Tenant, drover.SourceID) int { return w.perHour }, Sources: []drover.Source{source}, Compare: revision.Comparer{}, Product: w.product, Seed: 1, Interval: w.every, Steady: !w.adapts, TenantCheck: 30 * time.Second, Notify: func(e collect.Event) {
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()

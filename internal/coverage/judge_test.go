@@ -130,7 +130,7 @@ func TestOneIsTheCustomersMatterAndAllAreMicrosofts(t *testing.T) {
 		"twenty, of which one brings some": {append([]Tenant{quiet(hour)}, many(19, quiet(48*hour))...), 0},
 		"twenty":                           {many(20, quiet(48*hour)), 20},
 	} {
-		got := Everywhere(tt.tenants)
+		got := Everywhere(tt.tenants, nil)
 		marked := 0
 		for i := range tt.tenants {
 			if l := tt.tenants[i].line("defender_for_identity"); l.Everywhere {

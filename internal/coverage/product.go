@@ -95,6 +95,16 @@ var naming = []string{"serviceSource", "productName", "detectionSource", "Source
 // maxName bounds a name that a row gives itself.
 const maxName = 40
 
+// Product tells which product an alert is one of, by its name here; "" if it is
+// an incident or is not known well enough to be watched for silence. It keeps
+// nothing of row.
+func Product(s drover.SourceID, alertID string, row []byte) string {
+	if id := productOf(s, alertID, row); id != Incidents && !strings.HasPrefix(id, "other:") {
+		return nameOf(id)
+	}
+	return ""
+}
+
 // productOf tells the product of a row. One that is in no table has the ID
 // "other:" and its own word for itself.
 func productOf(s drover.SourceID, alertID string, row []byte) string {
@@ -102,6 +112,11 @@ func productOf(s drover.SourceID, alertID string, row []byte) string {
 		return Incidents
 	}
 	var says [4]string
+	if s == drover.GraphAlerts { // its first word says it mostly, and stands near the row's begin
+		if members(row, naming[:1], says[:1]); byWord[word(says[0])] != "" {
+			return byWord[word(says[0])]
+		}
+	}
 	members(row, naming, says[:])
 	stranger := ""
 	for i, text := range says {

@@ -160,3 +160,22 @@ func BenchmarkAdd(b *testing.B) {
 		tally.Add(&drover.Revision{AlertID: fmt.Sprint(i), Created: at, Raw: raw})
 	}
 }
+
+func TestWhatIsWatchedForSilenceIsInTheTable(t *testing.T) {
+	for name, tt := range map[string]struct {
+		source  drover.SourceID
+		id, row string
+		wants   string
+	}{
+		"a product of the table": {drover.GraphAlerts, "x1", `{"serviceSource":"microsoftDefenderForIdentity"}`, "Defender for Identity"},
+		"by its ID alone":        {drover.GraphAlerts, "da1_2", `{}`, "Defender for Endpoint"},
+		"the one that it has":    {drover.SIEMDetections, "1:2", `{"Source":"EDR"}`, "Defender for Endpoint"},
+		"a stranger":             {drover.GraphAlerts, "x1", `{"serviceSource":"somethingNew"}`, ""},
+		"no word at all":         {drover.GraphAlerts, "x1", `{}`, ""},
+		"an incident":            {drover.GraphIncidents, "17", `{}`, ""},
+	} {
+		if got := Product(tt.source, tt.id, []byte(tt.row)); got != tt.wants {
+			t.Errorf("%s: %q, want %q", name, got, tt.wants)
+		}
+	}
+}

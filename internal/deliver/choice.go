@@ -67,7 +67,7 @@ func (c *choice) patience(t drover.Tenant) time.Duration {
 	case !c.routed || t.State == drover.Paused:
 		return 0
 	case c.alone:
-		return unseen
+		return revision.Unseen
 	case c.s.Revisions == revision.Settled:
 		return revision.Quiet
 	}

@@ -10,11 +10,6 @@ import (
 	"drover/internal/revision"
 )
 
-// unseen is how long a tenant's primary source has to show an alert that a
-// secondary one tells: as deep as the sweeps go that find what shows late. What
-// it has not shown by then is told by the other.
-const unseen = 48 * time.Hour
-
 // lookSlice is how much of the primary source's keys is looked through at once.
 const lookSlice = 24 * time.Hour
 

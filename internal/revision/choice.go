@@ -36,6 +36,11 @@ func (c Choice) Takes(r *drover.Revision) bool {
 // settled.
 const Quiet = 10 * time.Minute
 
+// Unseen is how long a tenant's primary source has to show an alert that a
+// secondary one tells, from when that was stored: as deep as the sweeps go that
+// find what shows late. What it has not shown by then is told by the other.
+const Unseen = 48 * time.Hour
+
 // hour bounds how long an alert that never rests is not told.
 const hour = drover.Instant(time.Hour / drover.Tick)
 
