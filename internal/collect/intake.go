@@ -171,7 +171,7 @@ func (r *reader) sayAbsent(products []string) {
 		if r.known.absent[p] || len(r.known.absent) >= maxPending {
 			continue
 		}
-		r.known.absent[p] = true
+		put(&r.known.absent, p, true)
 		r.c.log.Info("a product is not licensed or not granted: its alerts are not covered", "feed", r.feed, "product", p)
 		r.c.notify(Event{Feed: r.feed, What: "absent", N: 1})
 	}
@@ -375,7 +375,7 @@ func (r *reader) sayUnstable(id key, row *drover.Row) {
 	if len(r.known.unstable) >= maxPending {
 		clear(r.known.unstable)
 	}
-	r.known.unstable[id] = true
+	put(&r.known.unstable, id, true)
 	r.c.log.Warn("unstable rows: an alert shows more states under one change time than are taken", "feed", r.feed, "changed", row.Changed, "taken", drover.MaxOrdinal+1)
 	r.c.notify(Event{Feed: r.feed, What: "unstable", N: 1})
 }

@@ -12,7 +12,7 @@ type key struct {
 }
 
 // knowledge is what a reader remembers beside the ledger. Losing it costs
-// time, never a row.
+// time, never a row. Its maps are nil as long as nothing is in them.
 type knowledge struct {
 	// fresh is set while a feed is read for the first time.
 	fresh *seen
@@ -45,12 +45,20 @@ const (
 	maxConfirm = 64
 )
 
-func newKnowledge(first bool) *knowledge {
-	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool), aside: make(map[drover.Hash]bool), absent: make(map[string]bool)}
+func newKnowledge(first bool) knowledge {
+	var k knowledge
 	if first {
-		k.fresh = newSeen()
+		k.fresh = new(seen)
 	}
 	return k
+}
+
+// put makes a map when something first comes into it: most feeds never need one.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
 }
 
 // putAside remembers rows that the ledger has set aside.
@@ -59,7 +67,7 @@ func (k *knowledge) putAside(rows []ledger.Aside) {
 		if len(k.aside) >= maxSame {
 			clear(k.aside)
 		}
-		k.aside[rows[i].Sum] = true
+		put(&k.aside, rows[i].Sum, true)
 	}
 }
 
@@ -104,7 +112,7 @@ func (k *knowledge) judge(cmp Compare, src drover.SourceID, id key, row *drover.
 		if len(k.same) >= maxSame {
 			clear(k.same)
 		}
-		k.same[id] = row.Sum
+		put(&k.same, id, row.Sum)
 		delete(k.pending, id)
 		return repeat, nil
 	}
@@ -119,6 +127,6 @@ func (k *knowledge) judge(cmp Compare, src drover.SourceID, id key, row *drover.
 	if len(k.pending) >= maxPending {
 		clear(k.pending)
 	}
-	k.pending[id] = pending{append([]byte(nil), row.Raw...), k.read}
+	put(&k.pending, id, pending{append([]byte(nil), row.Raw...), k.read})
 	return waiting, nil
 }

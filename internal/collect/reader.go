@@ -26,7 +26,7 @@ type reader struct {
 	freed atomic.Bool
 	// asked: backfills were added or cancelled.
 	asked atomic.Bool
-	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
+	skew  atomic.Int64 // by how much the server's clock is ahead of ours; noSkew before it has been told
 	watch watch
 
 	// Of the queue, guarded by its lock.
@@ -46,7 +46,7 @@ type reader struct {
 	gaps      []gap
 	blind     bool // the server does not tell the time
 	backfills []backfill
-	known     *knowledge
+	known     knowledge
 	server    clock
 	tail      *run
 	side      *run
@@ -109,12 +109,13 @@ const (
 	sidePages = 4
 )
 
-func newReader(c *Collector, f drover.Feed, t drover.Tenant) *reader {
+func newReader(c *Collector, f drover.Feed, t *drover.Tenant) *reader {
 	r := &reader{c: c, feed: f, source: c.sources[f.Source], at: -1}
 	r.server.said = drover.NoInstant
 	r.watch.whole = drover.NoInstant
 	r.unstored.Store(int64(drover.NoInstant))
-	r.tenant.Store(&t)
+	r.skew.Store(noSkew)
+	r.tenant.Store(t)
 	return r
 }
 

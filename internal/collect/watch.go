@@ -12,13 +12,12 @@ import (
 // watch is what is seen of a feed from outside: it holds nothing that reading
 // depends on. Its members are guarded by its lock.
 type watch struct {
-	mu       sync.Mutex
-	pulse    pulse
-	learnt   bool           // the pulse knows what the ledger holds
-	whole    drover.Instant // up to which it has been read
-	silent   bool           // it has been said
-	lateness Lateness
-	judged   time.Time // when lateness was last compared with what is usual
+	mu     sync.Mutex
+	pulse  *pulse         // nil: no row has come
+	late   *lateRows      // nil: none has come since the process began
+	whole  drover.Instant // up to which it has been read
+	learnt bool           // the pulse knows what the ledger holds
+	silent bool           // it has been said
 }
 
 // Observed is what is seen of a feed beside how far it has been read.
@@ -47,10 +46,14 @@ func (c *Collector) Observed() map[drover.Feed]Observed {
 func (w *watch) observed(floor time.Duration) Observed {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o := Observed{Since: drover.NoInstant, Lateness: w.lateness}
-	if w.pulse.first != 0 {
-		o.Since = w.pulse.last
+	o := Observed{Since: drover.NoInstant}
+	if w.late != nil {
+		o.Lateness = w.late.Lateness
 	}
+	if w.pulse == nil {
+		return o
+	}
+	o.Since = w.pulse.last
 	usual, ok := w.pulse.usual(floor)
 	if ok {
 		o.Usual = usual
@@ -98,6 +101,9 @@ func (c *Collector) heard(r *reader, revs []drover.Revision, products []string) 
 		return
 	}
 	r.watch.mu.Lock()
+	if r.watch.pulse == nil {
+		r.watch.pulse = new(pulse)
+	}
 	for i := range revs {
 		r.watch.pulse.beat(revs[i].Changed)
 	}
@@ -127,8 +133,7 @@ func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant)
 // after a start, and once more when its past has been read. Of a feed that has
 // never had a row nothing is asked.
 func (r *reader) learn(ctx context.Context) error {
-	now := r.now()
-	var p pulse
+	now, p := r.now(), new(pulse)
 	for from := now.Add(-weeks * week); r.own && from < now; from = from.Add(week) {
 		keys, err := r.c.opt.Store.Keys(ctx, r.feed, drover.Span{From: from, To: min(from.Add(week), now)}, false)
 		if err != nil {
@@ -143,7 +148,7 @@ func (r *reader) learn(ctx context.Context) error {
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
-	if p.last >= r.watch.pulse.last || r.watch.pulse.first == 0 {
+	if old := r.watch.pulse; p.first != 0 && (old == nil || p.last >= old.last) {
 		r.watch.pulse = p
 	}
 	r.watch.learnt = true
