@@ -115,12 +115,14 @@ func readPlaces(tx *tx, id drover.SinkID, query string, args ...any) (out []ledg
 		p          ledger.Place
 		start, seq *uint64
 		beyond     []byte
+		same       intern
 	)
 	for rows := tx.query(query, args...); rows.next(&p.Feed.Tenant, &p.Feed.Source, &p.Head, &start, &seq, &beyond); start, seq, beyond = nil, nil, nil {
 		if seq == nil {
 			err = fmt.Errorf("sink %s has no place in feed %s", id, p.Feed)
 			continue
 		}
+		p.Feed.Tenant, p.Feed.Source = drover.TenantID(same.one(string(p.Feed.Tenant))), drover.SourceID(same.one(string(p.Feed.Source)))
 		p.Sink, p.Start, p.Seq, p.Beyond = id, *start, *seq, unpack(beyond).list()
 		out = append(out, p)
 	}
