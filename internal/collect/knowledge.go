@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"slices"
+
 	"drover"
 	"drover/internal/ledger"
 )
@@ -27,10 +29,18 @@ type knowledge struct {
 	// aside lists rows that this reader has set aside already: they are read
 	// again with every overlap, and a repeat writes nothing.
 	aside map[drover.Hash]bool
+	// recent are rows of the overlap whose very bytes are the newest state under
+	// their key: every read shows them again, and the ledger need not be asked.
+	recent []recent
 	// absent lists products that are not licensed, to say so once.
 	absent map[string]bool
 	read   uint64  // counts passes, to tell one read from the next
 	split  []int64 // gaps to halve with the next commit
+}
+
+type recent struct {
+	changed drover.Instant
+	sum     drover.Hash
 }
 
 type pending struct {
@@ -43,6 +53,7 @@ const (
 	maxPending = 256
 	maxSame    = 4096
 	maxConfirm = 64
+	maxRecent  = 64 // a feed with more of them asks the ledger
 )
 
 func newKnowledge(first bool) knowledge {
@@ -59,6 +70,44 @@ func put[K comparable, V any](m *map[K]V, k K, v V) {
 		*m = make(map[K]V)
 	}
 	(*m)[k] = v
+}
+
+// has reports whether a row is in the ledger as it is, and nothing newer under
+// its key.
+func (k *knowledge) has(row *drover.Row) bool {
+	for i := range k.recent {
+		if k.recent[i].sum == row.Sum {
+			return true
+		}
+	}
+	return false
+}
+
+// remember takes note of rows that the ledger has taken or had. other: it has
+// taken another state under a key, and what is remembered may be the one before.
+func (k *knowledge) remember(rows []recent, other bool) {
+	if other || len(rows) > maxRecent {
+		k.recent = nil
+		return
+	}
+	for _, r := range rows {
+		switch {
+		case k.has(&drover.Row{Sum: r.sum}):
+		case len(k.recent) >= maxRecent:
+			k.recent = nil
+			return
+		default:
+			k.recent = append(k.recent, r)
+		}
+	}
+}
+
+// outgrow forgets rows that no read of the tail will show again.
+func (k *knowledge) outgrow(before drover.Instant) {
+	k.recent = slices.DeleteFunc(k.recent, func(r recent) bool { return r.changed < before })
+	if len(k.recent) == 0 {
+		k.recent = nil
+	}
 }
 
 // putAside remembers rows that the ledger has set aside.

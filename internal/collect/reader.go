@@ -91,6 +91,7 @@ type run struct {
 	rows      int
 	fresh     int          // of the rows, those that were new
 	held      *drover.Page // was read, and the ledger has not taken it yet
+	shown     []recent     // of the page at hand: what the ledger will have as it is when it is booked
 }
 
 // next returns the next page: first of all the one that the ledger has not
@@ -369,6 +370,7 @@ func (r *reader) finish(run *run, page drover.Page) {
 	}
 	r.nextAt = time.Now().Add(every - r.c.random(every/20))
 	r.known.caughtUp()
+	r.known.outgrow(r.through.Add(-r.c.opt.Overlap - time.Second))
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
 }
 
