@@ -52,8 +52,7 @@ type reader struct {
 	side      *run
 	past      *run         // of a backfill
 	nextAt    time.Time    // when the tail is due
-	sweepAt   []time.Time  // when each sweep is due
-	swept     []int        // failures of each sweep in a row
+	sweeps    []sweep      // one for each of the options
 	leave     []drover.Gap // what sweeps could not read, to be opened with the next commit
 	fails     int          // failures of the tail in a row
 	failed    time.Time    // the first of them
@@ -211,11 +210,10 @@ func (r *reader) take(ctx context.Context) error {
 	}
 	now := time.Now()
 	r.nextAt = now
-	r.sweepAt = r.sweepAt[:0]
-	for _, s := range r.c.opt.Sweeps {
-		r.sweepAt = append(r.sweepAt, now.Add(r.c.random(s.Every)))
+	r.sweeps, r.leave = make([]sweep, len(r.c.opt.Sweeps)), nil
+	for i, s := range r.c.opt.Sweeps {
+		r.sweeps[i].due = now.Add(r.c.random(s.Every))
 	}
-	r.swept, r.leave = make([]int, len(r.sweepAt)), nil
 	return nil
 }
 
@@ -282,8 +280,8 @@ func (r *reader) nextDue() time.Time {
 			due = t
 		}
 	}
-	for _, t := range r.sweepAt {
-		earlier(t)
+	for i := range r.sweeps {
+		earlier(r.sweeps[i].due)
 	}
 	for i := range r.gaps {
 		if g := &r.gaps[i]; !g.lost {

@@ -2,6 +2,8 @@ package collect
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +64,13 @@ func (w *watch) observed(floor time.Duration) Observed {
 	return o
 }
 
+// readTo is up to which the feed has been read.
+func (w *watch) readTo() drover.Instant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.whole
+}
+
 // silenceEvery is how often it is looked who is silent.
 const silenceEvery = time.Minute
 
@@ -76,7 +85,7 @@ const manySilent = 3
 // tenants fall silent at once, it is no tenant's matter.
 type crowd struct {
 	calendar calendar
-	feeds    map[drover.Feed]struct{}
+	feeds    map[*reader]struct{}
 	looked   time.Time // at the calendar
 	pulse    *pulse    // by it
 	silent   bool      // it has been said
@@ -111,21 +120,21 @@ func (c *Collector) heard(r *reader, revs []drover.Revision, products []string) 
 	c.crowdsMu.Lock()
 	defer c.crowdsMu.Unlock()
 	for i := range revs {
-		c.markLocked(r.feed, "", revs[i].Changed)
+		c.markLocked(r, "", revs[i].Changed)
 		if i < len(products) && products[i] != "" {
-			c.markLocked(r.feed, products[i], revs[i].Changed)
+			c.markLocked(r, products[i], revs[i].Changed)
 		}
 	}
 }
 
-func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant) {
-	p := part{f.Source, product}
+func (c *Collector) markLocked(r *reader, product string, at drover.Instant) {
+	p := part{r.feed.Source, product}
 	x := c.crowds[p]
 	if x == nil {
-		x = &crowd{feeds: make(map[drover.Feed]struct{})}
+		x = &crowd{feeds: make(map[*reader]struct{})}
 		c.crowds[p] = x
 	}
-	x.feeds[f] = struct{}{}
+	x.feeds[r] = struct{}{}
 	x.calendar.mark(at)
 }
 
@@ -142,7 +151,7 @@ func (r *reader) learn(ctx context.Context) error {
 		r.c.crowdsMu.Lock()
 		for i := range keys {
 			p.beat(keys[i].Changed)
-			r.c.markLocked(r.feed, "", keys[i].Changed)
+			r.c.markLocked(r, "", keys[i].Changed)
 		}
 		r.c.crowdsMu.Unlock()
 	}
@@ -184,31 +193,20 @@ func (r *reader) unlearn() {
 // checkSilence says once of each feed that it has fallen silent, and of what is
 // silent in all tenants that it is one incident.
 func (c *Collector) checkSilence() {
-	type feed struct {
-		*reader
-		Observed
-		whole drover.Instant
-	}
 	floor := c.silenceFloor()
 	c.mu.Lock()
-	feeds := make(map[drover.Feed]feed, len(c.readers))
-	for f, r := range c.readers {
-		o := r.watch.observed(floor)
-		r.watch.mu.Lock()
-		feeds[f] = feed{r, o, r.watch.whole}
-		r.watch.mu.Unlock()
-	}
+	readers := slices.Collect(maps.Values(c.readers))
 	c.mu.Unlock()
 
 	down := make(map[drover.SourceID]bool)
 	c.crowdsMu.Lock()
 	for p, x := range c.crowds {
 		now := make([]drover.Instant, 0, len(x.feeds))
-		for f := range x.feeds {
-			if r, ok := feeds[f]; ok && r.whole.Known() {
-				now = append(now, r.whole)
-			} else if !ok {
-				delete(x.feeds, f)
+		for r := range x.feeds {
+			if r.gone() {
+				delete(x.feeds, r)
+			} else if whole := r.watch.readTo(); whole.Known() {
+				now = append(now, whole)
 			}
 		}
 		if time.Since(x.looked) >= crowdEvery {
@@ -221,12 +219,13 @@ func (c *Collector) checkSilence() {
 	}
 	c.crowdsMu.Unlock()
 
-	for f, o := range feeds {
-		o.watch.mu.Lock()
-		said := o.watch.silent
-		o.watch.silent = o.Silent && (said || !down[f.Source])
-		say := o.watch.silent != said
-		o.watch.mu.Unlock()
+	for _, r := range readers {
+		f, o := r.feed, r.watch.observed(floor)
+		r.watch.mu.Lock()
+		said := r.watch.silent
+		r.watch.silent = o.Silent && (said || !down[f.Source])
+		say := r.watch.silent != said
+		r.watch.mu.Unlock()
 		switch {
 		case !say:
 		case o.Silent:
