@@ -18,6 +18,7 @@ type dest struct {
 
 	mu         sync.Mutex
 	generation uint64
+	listed     bool // tenants have been read once
 	feeds      map[drover.Feed]*feed
 	lanes      map[string]*lane
 	hot        map[*lane]struct{} // lanes that have, or may have, something to do
@@ -217,7 +218,7 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 		return err
 	}
 	s.mu.Lock()
-	same := generation == s.generation
+	same := s.listed && generation == s.generation
 	s.mu.Unlock()
 	if same && !scan {
 		return nil
@@ -245,7 +246,7 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.generation = generation
+	s.generation, s.listed = generation, true
 	for i := range places {
 		p, x := &places[i], s.feeds[places[i].Feed]
 		if !same {
