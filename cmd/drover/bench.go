@@ -105,6 +105,7 @@ type measure struct {
 	P99        float64 `json:"p99_s,omitempty"`
 	Shown      int     `json:"shown,omitempty"` // how many rows that were
 	Missed     int     `json:"missed"`          // of that, what was never committed
+	Twice      int     `json:"twice"`           // rows that were committed again, though none ever changes
 	from, to   int64   // the window in Unix microseconds
 }
 

@@ -140,6 +140,7 @@ func (a *app) measured(ctx context.Context, cfg *config.Config, tenants []drover
 		case <-time.After(j.patience()):
 			return m, fmt.Errorf("only %d of %d feeds had been read after %s", begun.count(), begun.want, j.patience())
 		}
+		j.settle(ctx)
 		// Counted at the sink: a status of so many tenants would be most of the memory.
 		first, err := linesBelow(filepath.Join(filepath.Dir(j.Config), "out"))
 		if err != nil {
@@ -230,6 +231,13 @@ func (j *job) warmUp() time.Duration {
 
 // patience is how long one waits for that on a busy machine.
 func (j *job) patience() time.Duration { return 4 * j.warmUp() }
+
+// settle waits until what is measured goes its usual way.
+func (j *job) settle(ctx context.Context) {
+	if j.Feeds {
+		pause(ctx, calm)
+	}
+}
 
 // firsts counts feeds that have been read for the first time.
 type firsts struct {
@@ -377,6 +385,7 @@ func (a *app) barePoll(ctx context.Context, tenants []drover.Tenant, j job) (m m
 	case <-time.After(j.patience()):
 		return m, fmt.Errorf("only %d of %d feeds had been read after %s", begun.count(), begun.want, j.patience())
 	}
+	j.settle(ctx)
 	first := rows.Load()
 	if m, err = j.watch(ctx); err != nil {
 		return m, err
