@@ -21,7 +21,7 @@ const redacted = "[redacted]"
 
 // NewSecret wraps a copy of s.
 func NewSecret[T string | []byte](s T) Secret {
-	b := []byte(string(s))
+	b := append([]byte(nil), s...)
 	p := &b
 	return Secret{v: &p}
 }

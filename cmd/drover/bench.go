@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"drover"
 	"drover/internal/lab/estate"
 	"drover/internal/lab/fault"
 )
@@ -31,9 +31,13 @@ func newBench() *cobra.Command {
 		Use: "bench", Short: "Measure drover against a bare reference",
 		Long: `bench measures drover on this machine: over TLS from a pretend cloud, into a ledger
 and a file. Beside it, in the same run, a bare reference does the same work
-without a ledger: it gets the same pages, finds where each row begins and ends,
-and writes the rows to a file. Each runs in a process of its own; what counts is
-the ratio of their CPU seconds.`,
+without a ledger: it gets the same rows, finds where each begins and ends, and
+writes them to a file, or throws them away where it polls. Each runs in a process
+of its own; what counts is the ratio of their CPU seconds.
+
+Where tenants are polled, each feed is read every minute, whatever happens: the
+interval does not adapt as that of drover run does. Tokens are not renewed while
+it is measured.`,
 		Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.PersistentFlags().BoolVar(&all.json, "json", false, "print JSON")
@@ -48,7 +52,8 @@ the ratio of their CPU seconds.`,
 		flags(b, sub.Flags())
 		c.AddCommand(sub)
 	}
-	add("backfill", "One tenant's backlog", (*bench).backfill, func(b *bench, f *pflag.FlagSet) {
+	add("backfill", "One tenant's backlog, by one source", (*bench).backfill, func(b *bench, f *pflag.FlagSet) {
+		f.StringVar(&b.source, "source", string(drover.GraphAlerts), "the source that it is read by")
 		f.IntVar(&b.alerts, "alerts", 50_000, "alerts in the backlog")
 		f.IntVar(&b.runs, "runs", 3, "how often each is run; the median counts")
 	})
@@ -62,6 +67,11 @@ the ratio of their CPU seconds.`,
 		f.Float64Var(&b.rate, "rate", 3, "new alerts a second, of all together")
 		f.DurationVar(&b.window, "for", 2*time.Minute, "how long each is measured, after every tenant has been read once (4 minutes for 10,000)")
 	})
+	add("feeds", "Many tenants polled each minute by all four sources", (*bench).feeds, func(b *bench, f *pflag.FlagSet) {
+		f.IntVar(&b.tenants, "tenants", 10_000, "how many tenants, with four feeds each")
+		f.Float64Var(&b.rate, "rate", 67, "new rows a second, of all feeds together, about")
+		f.DurationVar(&b.window, "for", 3*time.Minute, "how long each is measured, after every feed has been read once (4 minutes for 40,000)")
+	})
 	c.AddCommand(&cobra.Command{Use: "subject", Hidden: true, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return subject(c) }})
 	return c
 }
@@ -72,7 +82,7 @@ type bench struct {
 	rate                        float64
 	window                      time.Duration
 	json                        bool
-	profile                     string
+	source, profile             string
 	errs                        io.Writer
 }
 
@@ -89,6 +99,13 @@ type measure struct {
 	Early      int     `json:"early_requests"`        // that came before Retry-After allowed them
 	Throttled  int     `json:"throttled,omitempty"`   // answers with 429
 	HalfDone   float64 `json:"half_done_s,omitempty"` // when half of the tenants had everything in the ledger
+	EndMiB     float64 `json:"end_mib,omitempty"`     // resident at the end of the window
+	Requests   int     `json:"requests,omitempty"`    // that the pretend cloud got in the window, for tokens too
+	P50        float64 `json:"p50_s,omitempty"`       // from visible to committed, of what became visible in the window
+	P99        float64 `json:"p99_s,omitempty"`
+	Shown      int     `json:"shown,omitempty"` // how many rows that were
+	Missed     int     `json:"missed"`          // of that, what was never committed
+	Twice      int     `json:"twice"`           // rows that were committed again, though none ever changes
 	from, to   int64   // the window in Unix microseconds
 }
 
@@ -99,6 +116,7 @@ type finding struct {
 	Rows   []measure          `json:"runs"`
 	Ratios map[string]float64 `json:"cpu_ratios"`
 	Drip   bool               `json:"-"`
+	Feeds  bool               `json:"-"`
 	notes  []string
 }
 
@@ -115,13 +133,16 @@ func (b *bench) show(ctx context.Context, out io.Writer, run func(*bench, contex
 		return printJSON(out, r)
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	if r.Drip {
+	switch {
+	case r.Feeds:
+		printFeeds(t, r.Rows)
+	case r.Drip:
 		_, _ = fmt.Fprintln(t, "\tnew alerts\tcores\tpeak MiB\twritten KiB per alert\tfsyncs per alert\t")
 		for _, m := range r.Rows {
 			n := float64(max(m.Alerts, 1))
 			_, _ = fmt.Fprintf(t, "%s\t%d\t%.3f\t%.0f\t%.1f\t%s\t\n", m.What, m.Alerts, m.CPU/m.Seconds, m.PeakMiB, m.WrittenMiB*1024/n, fsyncs(m, n))
 		}
-	} else {
+	default:
 		_, _ = fmt.Fprintln(t, "\tseconds\talerts/s\tCPU s per 100,000\tpeak MiB\twritten MiB\twrites\tfsyncs\t")
 		for _, m := range r.Rows {
 			_, _ = fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%.0f\t%.0f\t%d\t%s\t\n", m.What, m.Seconds, float64(m.Alerts)/m.Seconds, m.per100k(), m.PeakMiB, m.WrittenMiB, m.Writes, fsyncs(m, 1))
@@ -166,13 +187,17 @@ func (b *bench) stage(tenants int, story estate.Options) (s *stage, done func(),
 
 // backfill measures one tenant's backlog.
 func (b *bench) backfill(ctx context.Context) (finding, error) {
-	_, _ = fmt.Fprintf(b.errs, "making %d alerts of about %d bytes …\n", b.alerts, b.size)
-	s, done, err := b.stage(1, estate.Options{Backlog: b.alerts, Size: b.size})
+	source := drover.SourceID(b.source)
+	if !slices.Contains(allSources, source) {
+		return finding{}, unknownSource(source)
+	}
+	_, _ = fmt.Fprintf(b.errs, "making %d rows of about %d bytes …\n", b.alerts, b.size)
+	s, done, err := b.stage(1, story(source, b.alerts, b.size))
 	if err != nil {
 		return finding{}, err
 	}
 	defer done()
-	j := job{Tenants: tenantsOf(s), Alerts: b.alerts, Interval: "1s"}
+	j := job{Tenants: tenantsOf(s), Sources: []drover.SourceID{source}, Alerts: visible(s, source), Interval: "1s"}
 	all, err := b.repeat(ctx, s, j, "reference", "drover")
 	if err != nil {
 		return finding{}, err
@@ -181,7 +206,7 @@ func (b *bench) backfill(ctx context.Context) (finding, error) {
 	if own.Fsyncs, err = b.countFsyncs(ctx, s, j); err != nil {
 		return finding{}, err
 	}
-	ratio := own.CPU / ref.CPU
+	ratio := own.per100k() / ref.per100k()
 	return finding{Rows: []measure{ref, own}, Ratios: map[string]float64{"backfill": ratio}, notes: []string{fmt.Sprintf("CPU: %.2f times the reference", ratio)}}, nil
 }
 
@@ -193,7 +218,7 @@ func (b *bench) many(ctx context.Context) (finding, error) {
 		return finding{}, err
 	}
 	defer done()
-	j := job{Tenants: tenantsOf(s), Alerts: b.alerts * b.tenants, Interval: "60s"}
+	j := job{Tenants: tenantsOf(s), Sources: allSources[:1], Alerts: b.alerts * b.tenants, Interval: "60s"}
 	all, err := b.repeat(ctx, s, j, "reference", "drover")
 	if err != nil {
 		return finding{}, err
@@ -230,12 +255,12 @@ func (b *bench) drip(ctx context.Context) (finding, error) {
 	}
 	_, _ = fmt.Fprintf(b.errs, "making %d tenants …\n", b.tenants)
 	perMinute := b.rate * 60 / float64(max(b.tenants, 1))
-	s, done, err := b.stage(b.tenants, estate.Options{PerMinute: perMinute, Size: b.size, Horizon: 2*(b.window+warmUp(b.tenants)) + 5*time.Minute})
+	s, done, err := b.stage(b.tenants, estate.Options{PerMinute: perMinute, Size: b.size, Horizon: 2*b.window + 8*(&job{Tenants: make([]string, b.tenants), Sources: allSources[:1]}).warmUp()})
 	if err != nil {
 		return finding{}, err
 	}
 	defer done()
-	j := job{Tenants: tenantsOf(s), Interval: "60s", Window: b.window}
+	j := job{Tenants: tenantsOf(s), Sources: allSources[:1], Interval: "60s", Window: b.window}
 	ref, err := b.once(ctx, s, "reference", j)
 	if err != nil {
 		return finding{}, err
@@ -293,7 +318,7 @@ func (b *bench) once(ctx context.Context, s *stage, what string, j job) (m measu
 		return m, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if j.Config, err = s.benchConfig(dir, j.Interval); err != nil {
+	if j.Config, err = s.benchConfig(dir, j.Interval, j.Feeds); err != nil {
 		return m, err
 	}
 	if j.What = what; b.profile != "" {
@@ -317,7 +342,11 @@ func (b *bench) once(ctx context.Context, s *stage, what string, j job) (m measu
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"=1")
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(text)), os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // what strace has started as well
+	asked := s.countRequests()
 	out, err := cmd.Output()
+	counted := asked()
 	if err != nil {
 		return m, err
 	}
@@ -327,14 +356,20 @@ func (b *bench) once(ctx context.Context, s *stage, what string, j job) (m measu
 	}{&m, &m.from, &m.to}); err != nil {
 		return m, err
 	}
+	m.Requests = counted(m.from, m.to)
 	if m.Fsyncs = -1; trace != "" {
-		m.Fsyncs, err = countTrace(trace, m.from, m.to)
+		if m.Fsyncs, err = countTrace(trace, m.from, m.to); err != nil {
+			return m, err
+		}
+	}
+	if j.Feeds && what == "drover" {
+		err = s.lag(filepath.Join(dir, commitsName), &m)
 	}
 	return m, err
 }
 
 // benchConfig writes a config with one sink, the file.
-func (s *stage) benchConfig(dir, interval string) (path string, err error) {
+func (s *stage) benchConfig(dir, interval string, single bool) (path string, err error) {
 	text, err := os.ReadFile(s.config)
 	if err != nil {
 		return "", err
@@ -343,91 +378,10 @@ func (s *stage) benchConfig(dir, interval string) (path string, err error) {
 	if interval != "1s" { // as by default
 		yaml = strings.NewReplacer("  overlap: 30s\n", "", "  sweeps: [{depth: 2m, every: 5s}]\n", "").Replace(yaml)
 	}
+	if single {
+		yaml = strings.Replace(yaml, "    batch: {max_age: 100ms}\n", oneFile, 1)
+	}
 	yaml = yaml[:strings.Index(yaml, "  soc:")] + "listen: {health: none}\n"
 	path = filepath.Join(dir, "drover.yaml")
 	return path, os.WriteFile(path, []byte(yaml), 0o600)
-}
-
-// countTrace counts the calls between two times in microseconds.
-func countTrace(path string, from, to int64) (n int, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 3 || !strings.HasPrefix(f[2], "fsync(") && !strings.HasPrefix(f[2], "fdatasync(") {
-			continue
-		}
-		if at, err := strconv.ParseFloat(f[1], 64); err == nil && int64(at*1e6) >= from && int64(at*1e6) <= to {
-			n++
-		}
-	}
-	return n, nil
-}
-
-// profile begins to write path.cpu and gives the function that ends it and
-// writes path.heap. It does nothing for an empty path.
-func profile(path string) (end func() error, err error) {
-	if path == "" {
-		return func() error { return nil }, nil
-	}
-	cpu, err := os.Create(path + ".cpu")
-	if err != nil {
-		return nil, err
-	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		return nil, errors.Join(err, cpu.Close())
-	}
-	return func() error {
-		pprof.StopCPUProfile()
-		heap, err := os.Create(path + ".heap")
-		if err != nil {
-			return errors.Join(err, cpu.Close())
-		}
-		return errors.Join(cpu.Close(), pprof.Lookup("allocs").WriteTo(heap, 0), heap.Close())
-	}, nil
-}
-
-// usage is what this process has taken so far.
-type usage struct {
-	at      time.Time
-	cpu     time.Duration
-	written int64
-	writes  int64
-}
-
-func usageNow() (u usage, err error) {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return u, err
-	}
-	u = usage{at: time.Now(), cpu: time.Duration(r.Utime.Nano() + r.Stime.Nano())}
-	u.written, u.writes = procNumber("/proc/self/io", "write_bytes:"), procNumber("/proc/self/io", "syscw:")
-	return u, nil
-}
-
-// since is what was taken since u.
-func (u usage) since() (m measure, err error) {
-	now, err := usageNow()
-	if err != nil {
-		return m, err
-	}
-	return measure{Seconds: now.at.Sub(u.at).Seconds(), CPU: (now.cpu - u.cpu).Seconds(), PeakMiB: float64(procNumber("/proc/self/status", "VmHWM:")) / 1024,
-		WrittenMiB: float64(now.written-u.written) / (1 << 20), Writes: now.writes - u.writes, from: u.at.UnixMicro(), to: now.at.UnixMicro()}, nil
-}
-
-// procNumber reads a number of a file of /proc, 0 if it is not there.
-func procNumber(path, name string) int64 {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut("\n"+string(text), "\n"+name)
-	f := strings.Fields(rest)
-	if len(f) == 0 {
-		return 0
-	}
-	n, _ := strconv.ParseInt(f[0], 10, 64)
-	return n
 }

@@ -79,6 +79,9 @@ func (a *app) run(ctx context.Context) (err error) {
 		if e.What == "commit" {
 			del.Hint(e.Feed, e.N)
 		}
+		if a.heard != nil {
+			a.heard(e)
+		}
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 
 	"drover"
 	"drover/internal/admin"
+	"drover/internal/collect"
 	"drover/internal/config"
 	"drover/internal/defender"
 	"drover/internal/deliver"
@@ -46,7 +47,8 @@ type app struct {
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
 	meter     meter
-	steady    bool // feeds are read at the interval, whatever happens; only the benchmark wants that
+	steady    bool                // feeds are read at the interval, whatever happens; only the benchmark wants that
+	heard     func(collect.Event) // of what happens to feeds; only the benchmark has one
 }
 
 // dialer replaces the way to an address; only the demo and tests have one.
@@ -93,8 +95,14 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 			return nil, fmt.Errorf("cloud %s: %w", name, err)
 		}
 	}
-	a.tokens = entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: (*refreshStore)(a)})
+	a.tokens = a.newTokens(0)
 	return a, nil
+}
+
+// newTokens builds what gets tokens, with a time between two calls of an app; 0
+// is the usual one.
+func (a *app) newTokens(spacing time.Duration) *entra.Tokens {
+	return entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: (*refreshStore)(a), Spacing: spacing})
 }
 
 // microsoft is how a cloud's hosts are reached.

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"math"
 	"time"
 
 	"drover"
@@ -30,6 +31,9 @@ func (k *clock) now() drover.Instant {
 // judged by it.
 const maxSkew = 2 * time.Minute
 
+// noSkew stands for a skew that is not known.
+const noSkew = math.MinInt64
+
 // hear takes note of what the server's clock says, and tells when it begins to
 // differ much from ours.
 func (r *reader) hear(date drover.Instant) {
@@ -38,9 +42,9 @@ func (r *reader) hear(date drover.Instant) {
 	}
 	r.server.set(date)
 	// A Date is cut to the second, so half a second is missing on average.
-	d, before := time.Until(date.Time())+time.Second/2, r.skew.Load()
-	r.skew.Store(&d)
-	switch far, was := d.Abs() > maxSkew, before != nil && before.Abs() > maxSkew; {
+	d := time.Until(date.Time()) + time.Second/2
+	before := r.skew.Swap(int64(d))
+	switch far, was := d.Abs() > maxSkew, before != noSkew && time.Duration(before).Abs() > maxSkew; {
 	case far && !was:
 		if !r.c.skewed.Swap(true) { // once for all feeds
 			r.c.log.Warn("this machine's clock and the API's differ", "feed", r.feed, "api_is_ahead_by", d.Round(time.Second))

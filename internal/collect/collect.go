@@ -242,9 +242,10 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 		return err
 	}
 	*seen = generation
-	wanted := make(map[drover.Feed]drover.Tenant)
-	for _, t := range tenants {
-		if t.State != drover.Active || c.opt.Only != nil && !c.opt.Only(t) {
+	wanted := make(map[drover.Feed]*drover.Tenant)
+	for i := range tenants {
+		t := &tenants[i]
+		if t.State != drover.Active || c.opt.Only != nil && !c.opt.Only(*t) {
 			continue
 		}
 		for _, s := range t.Sources {
@@ -265,7 +266,7 @@ func (c *Collector) sync(ctx context.Context, seen *uint64) error {
 	var fresh []*reader
 	for f, t := range wanted {
 		if r := c.readers[f]; r != nil {
-			r.tenant.Store(&t)
+			r.tenant.Store(t)
 			continue
 		}
 		r := newReader(c, f, t)
@@ -335,8 +336,8 @@ func (c *Collector) Skew() map[drover.Feed]time.Duration {
 	defer c.mu.Unlock()
 	skew := make(map[drover.Feed]time.Duration)
 	for f, r := range c.readers {
-		if d := r.skew.Load(); d != nil {
-			skew[f] = *d
+		if d := r.skew.Load(); d != noSkew {
+			skew[f] = time.Duration(d)
 		}
 	}
 	return skew

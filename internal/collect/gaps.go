@@ -174,12 +174,13 @@ func (r *reader) sideFailed(run *run, err error) time.Time {
 			g.due = now.Add(wait)
 		}
 	case readSweep:
-		r.sweepAt[run.sweep] = now.Add(max(wait, min(r.c.opt.Sweeps[run.sweep].Every/10, skipTime/skipAfter)))
+		s := &r.sweeps[run.sweep]
+		s.due = now.Add(max(wait, min(r.c.opt.Sweeps[run.sweep].Every/10, skipTime/skipAfter)))
 		if drover.KindOf(err) != drover.Transient {
 			break
 		}
-		if r.swept[run.sweep]++; r.swept[run.sweep] >= skipAfter {
-			r.swept[run.sweep] = 0
+		if s.fails++; s.fails >= skipAfter {
+			s.fails = 0
 			r.leaveUnswept(drover.Span{From: run.at, To: run.span.To}, err)
 		}
 	}

@@ -83,6 +83,7 @@ func (r *reader) book(ctx context.Context, run *run, page drover.Page) (fresh in
 		return 0, err
 	}
 	r.known.putAside(c.Aside)
+	r.known.remember(run.shown, slices.ContainsFunc(c.Revisions, func(v drover.Revision) bool { return v.Ordinal > 0 }))
 	r.notifyBooked(run, &c)
 	r.seeLate(run, &c)
 	r.c.heard(r, c.Revisions)
@@ -171,7 +172,7 @@ func (r *reader) sayAbsent(products []string) {
 		if r.known.absent[p] || len(r.known.absent) >= maxPending {
 			continue
 		}
-		r.known.absent[p] = true
+		put(&r.known.absent, p, true)
 		r.c.log.Info("a product is not licensed or not granted: its alerts are not covered", "feed", r.feed, "product", p)
 		r.c.notify(Event{Feed: r.feed, What: "absent", N: 1})
 	}
@@ -190,6 +191,7 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 			c.Aside = append(c.Aside, aside(r.feed, row, reason, detail))
 		}
 	}
+	run.shown = run.shown[:0]
 	named := true
 	if s, ok := r.source.(namesTenant); ok {
 		named = s.NamesTenant()
@@ -215,6 +217,9 @@ func (r *reader) sort(ctx context.Context, run *run, page drover.Page) (c ledger
 		rev, err := r.revision(ctx, run, row, stored, flags)
 		if err != nil {
 			return c, foreign, err
+		}
+		if run.purpose == readTail && stored[key{row.Changed, ledger.AlertHash(row.ID)}].Sum == row.Sum {
+			run.shown = append(run.shown, recent{row.Changed, row.Sum})
 		}
 		if rev != nil {
 			c.Revisions = append(c.Revisions, *rev)
@@ -243,12 +248,17 @@ func aside(f drover.Feed, row *drover.Row, reason, detail string) ledger.Aside {
 // state of each key.
 type index map[key]ledger.Key
 
-// stored looks up the keys of all rows of a page with one range query.
+// stored looks up the keys of all rows of a page with one range query, save of
+// those that are remembered.
 func (r *reader) stored(ctx context.Context, rows []drover.Row) (index, error) {
 	span, unknown := drover.Span{From: drover.NoInstant, To: drover.NoInstant}, false
+	idx := make(index, len(rows))
 	for i := range rows {
 		switch at := rows[i].Changed; {
 		case rows[i].Bad != "":
+		case r.known.has(&rows[i]):
+			id := key{at, ledger.AlertHash(rows[i].ID)}
+			idx[id] = ledger.Key{Changed: at, Alert: id.alert, Sum: rows[i].Sum}
 		case !at.Known():
 			unknown = true
 		case !span.From.Known():
@@ -257,7 +267,6 @@ func (r *reader) stored(ctx context.Context, rows []drover.Row) (index, error) {
 			span = drover.Span{From: min(span.From, at), To: max(span.To, at+1)}
 		}
 	}
-	idx := make(index, len(rows))
 	if !span.From.Known() {
 		if !unknown {
 			return idx, nil
@@ -375,7 +384,7 @@ func (r *reader) sayUnstable(id key, row *drover.Row) {
 	if len(r.known.unstable) >= maxPending {
 		clear(r.known.unstable)
 	}
-	r.known.unstable[id] = true
+	put(&r.known.unstable, id, true)
 	r.c.log.Warn("unstable rows: an alert shows more states under one change time than are taken", "feed", r.feed, "changed", row.Changed, "taken", drover.MaxOrdinal+1)
 	r.c.notify(Event{Feed: r.feed, What: "unstable", N: 1})
 }

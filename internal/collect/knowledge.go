@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"slices"
+
 	"drover"
 	"drover/internal/ledger"
 )
@@ -12,7 +14,7 @@ type key struct {
 }
 
 // knowledge is what a reader remembers beside the ledger. Losing it costs
-// time, never a row.
+// time, never a row. Its maps are nil as long as nothing is in them.
 type knowledge struct {
 	// fresh is set while a feed is read for the first time.
 	fresh *seen
@@ -27,10 +29,18 @@ type knowledge struct {
 	// aside lists rows that this reader has set aside already: they are read
 	// again with every overlap, and a repeat writes nothing.
 	aside map[drover.Hash]bool
+	// recent are rows of the overlap whose very bytes are the newest state under
+	// their key: every read shows them again, and the ledger need not be asked.
+	recent []recent
 	// absent lists products that are not licensed, to say so once.
 	absent map[string]bool
 	read   uint64  // counts passes, to tell one read from the next
 	split  []int64 // gaps to halve with the next commit
+}
+
+type recent struct {
+	changed drover.Instant
+	sum     drover.Hash
 }
 
 type pending struct {
@@ -43,14 +53,61 @@ const (
 	maxPending = 256
 	maxSame    = 4096
 	maxConfirm = 64
+	maxRecent  = 64 // a feed with more of them asks the ledger
 )
 
-func newKnowledge(first bool) *knowledge {
-	k := &knowledge{pending: make(map[key]pending), same: make(map[key]drover.Hash), unstable: make(map[key]bool), aside: make(map[drover.Hash]bool), absent: make(map[string]bool)}
+func newKnowledge(first bool) knowledge {
+	var k knowledge
 	if first {
-		k.fresh = newSeen()
+		k.fresh = new(seen)
 	}
 	return k
+}
+
+// put makes a map when something first comes into it: most feeds never need one.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
+}
+
+// has reports whether a row is in the ledger as it is, and nothing newer under
+// its key.
+func (k *knowledge) has(row *drover.Row) bool {
+	for i := range k.recent {
+		if k.recent[i].sum == row.Sum {
+			return true
+		}
+	}
+	return false
+}
+
+// remember takes note of rows that the ledger has taken or had. other: it has
+// taken another state under a key, and what is remembered may be the one before.
+func (k *knowledge) remember(rows []recent, other bool) {
+	if other || len(rows) > maxRecent {
+		k.recent = nil
+		return
+	}
+	for _, r := range rows {
+		switch {
+		case k.has(&drover.Row{Sum: r.sum}):
+		case len(k.recent) >= maxRecent:
+			k.recent = nil
+			return
+		default:
+			k.recent = append(k.recent, r)
+		}
+	}
+}
+
+// outgrow forgets rows that no read of the tail will show again.
+func (k *knowledge) outgrow(before drover.Instant) {
+	k.recent = slices.DeleteFunc(k.recent, func(r recent) bool { return r.changed < before })
+	if len(k.recent) == 0 {
+		k.recent = nil
+	}
 }
 
 // putAside remembers rows that the ledger has set aside.
@@ -59,7 +116,7 @@ func (k *knowledge) putAside(rows []ledger.Aside) {
 		if len(k.aside) >= maxSame {
 			clear(k.aside)
 		}
-		k.aside[rows[i].Sum] = true
+		put(&k.aside, rows[i].Sum, true)
 	}
 }
 
@@ -104,7 +161,7 @@ func (k *knowledge) judge(cmp Compare, src drover.SourceID, id key, row *drover.
 		if len(k.same) >= maxSame {
 			clear(k.same)
 		}
-		k.same[id] = row.Sum
+		put(&k.same, id, row.Sum)
 		delete(k.pending, id)
 		return repeat, nil
 	}
@@ -119,6 +176,6 @@ func (k *knowledge) judge(cmp Compare, src drover.SourceID, id key, row *drover.
 	if len(k.pending) >= maxPending {
 		clear(k.pending)
 	}
-	k.pending[id] = pending{append([]byte(nil), row.Raw...), k.read}
+	put(&k.pending, id, pending{append([]byte(nil), row.Raw...), k.read})
 	return waiting, nil
 }

@@ -28,6 +28,12 @@ type Lateness struct {
 	Alarm string
 }
 
+// lateRows is what is seen of late rows of a feed.
+type lateRows struct {
+	Lateness
+	judged time.Time // when it was last compared with what is usual
+}
+
 func (l *Lateness) add(late time.Duration) {
 	l.Late++
 	l.Sum += late
@@ -108,7 +114,7 @@ func (r *reader) judgeLateness(ctx context.Context) error {
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
-	l, alarm := &r.watch.lateness, ""
+	l, alarm := r.watch.late, ""
 	switch {
 	case l.Most > r.deepest()/2:
 		alarm = fmt.Sprintf("rows show up to %s late and no sweep looks back further than %s: add a deeper one under collect: sweeps:", l.Most.Round(time.Minute), r.deepest())
@@ -120,7 +126,7 @@ func (r *reader) judgeLateness(ctx context.Context) error {
 			alarm += fmt.Sprintf("nearly all within %s; to have them earlier, sweep that depth more often under collect: sweeps:", w)
 		}
 	}
-	r.watch.judged = time.Now()
+	l.judged = time.Now()
 	if alarm != "" && l.Alarm == "" {
 		r.c.log.Warn("rows show late more than usual", "feed", r.feed, "hint", alarm)
 		r.c.notify(Event{Feed: r.feed, What: "lateness", N: 1})
@@ -135,15 +141,18 @@ func (r *reader) judgeLateness(ctx context.Context) error {
 // seeLate takes note of new rows of the tail and of sweeps, and says whether it
 // is time to compare them with what is usual.
 func (r *reader) seeLate(run *run, c *ledger.Commit) {
-	if run.purpose == readHistory || run.purpose == readGap {
+	if run.purpose == readHistory || run.purpose == readGap || len(c.Revisions) == 0 {
 		return
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
+	if r.watch.late == nil {
+		r.watch.late = new(lateRows)
+	}
 	for i := range c.Revisions {
-		r.watch.lateness.Rows++
+		r.watch.late.Rows++
 		if rev := &c.Revisions[i]; rev.Flags.Has(drover.Late) {
-			r.watch.lateness.add(run.lateBelow.Sub(rev.Changed))
+			r.watch.late.add(run.lateBelow.Sub(rev.Changed))
 		}
 	}
 }
@@ -152,6 +161,6 @@ func (r *reader) seeLate(run *run, c *ledger.Commit) {
 func (r *reader) latenessDue() bool {
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
-	l := &r.watch.lateness
-	return l.Late > 0 && time.Since(r.watch.judged) >= latenessEvery
+	l := r.watch.late
+	return l != nil && l.Late > 0 && time.Since(l.judged) >= latenessEvery
 }

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"math"
 	"math/bits"
 	"time"
 
@@ -20,9 +21,18 @@ import (
 type pulse struct {
 	first, last drover.Instant // of the rows that were seen
 	week        int64          // of the newest row
-	longest     [weeks]time.Duration
-	gaps        [64]float32 // by the power of two of their seconds
+	longest     [weeks]seconds
+	gaps        [powers]float32 // by the power of two of their seconds
 }
+
+// seconds is how long a gap is, in whole ones. A hundred years are far too many.
+type seconds uint32
+
+func secondsOf(gap time.Duration) seconds {
+	return seconds(min((gap+time.Second-1)/time.Second, math.MaxUint32))
+}
+
+func (s seconds) duration() time.Duration { return time.Duration(s) * time.Second }
 
 const (
 	weeks = 26 // as long as a source keeps its rows
@@ -33,6 +43,8 @@ const (
 	// order is how many powers of two shorter than the longest a gap may be and
 	// still count.
 	order = 3
+	// powers of two, up to a hundred years.
+	powers = 32
 	// silences is how many times the usual silence is worth a word.
 	silences = 2
 )
@@ -62,20 +74,22 @@ func (p *pulse) beat(at drover.Instant) {
 			p.gaps[i] *= (weeks - 1.0) / weeks
 		}
 	}
-	p.longest[p.week%weeks] = max(p.longest[p.week%weeks], gap)
+	p.longest[p.week%weeks] = max(p.longest[p.week%weeks], secondsOf(gap))
 	p.gaps[power(gap)]++
 }
 
 func weekOf(at drover.Instant) int64 { return at.Time().Unix() / int64(week/time.Second) }
 
-func power(gap time.Duration) int { return bits.Len64(uint64(gap / time.Second)) }
+func power(gap time.Duration) int {
+	return min(bits.Len64(uint64(gap/time.Second)), powers-1)
+}
 
 // usual is the longest silence that is usual, at least floor, and whether
 // enough is known to go by it.
 func (p *pulse) usual(floor time.Duration) (time.Duration, bool) {
 	var longest time.Duration
 	for _, d := range p.longest {
-		longest = max(longest, d)
+		longest = max(longest, d.duration())
 	}
 	var n float32
 	for i := max(power(longest)-order, 0); i < len(p.gaps); i++ {

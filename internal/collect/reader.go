@@ -26,7 +26,7 @@ type reader struct {
 	freed atomic.Bool
 	// asked: backfills were added or cancelled.
 	asked atomic.Bool
-	skew  atomic.Pointer[time.Duration] // of the server's clock, ahead of ours
+	skew  atomic.Int64 // by how much the server's clock is ahead of ours; noSkew before it has been told
 	watch watch
 
 	// Of the queue, guarded by its lock.
@@ -46,14 +46,13 @@ type reader struct {
 	gaps      []gap
 	blind     bool // the server does not tell the time
 	backfills []backfill
-	known     *knowledge
+	known     knowledge
 	server    clock
 	tail      *run
 	side      *run
 	past      *run         // of a backfill
 	nextAt    time.Time    // when the tail is due
-	sweepAt   []time.Time  // when each sweep is due
-	swept     []int        // failures of each sweep in a row
+	sweeps    []sweep      // one for each of the options
 	leave     []drover.Gap // what sweeps could not read, to be opened with the next commit
 	fails     int          // failures of the tail in a row
 	failed    time.Time    // the first of them
@@ -91,6 +90,7 @@ type run struct {
 	rows      int
 	fresh     int          // of the rows, those that were new
 	held      *drover.Page // was read, and the ledger has not taken it yet
+	shown     []recent     // of the page at hand: what the ledger will have as it is when it is booked
 }
 
 // next returns the next page: first of all the one that the ledger has not
@@ -109,12 +109,13 @@ const (
 	sidePages = 4
 )
 
-func newReader(c *Collector, f drover.Feed, t drover.Tenant) *reader {
+func newReader(c *Collector, f drover.Feed, t *drover.Tenant) *reader {
 	r := &reader{c: c, feed: f, source: c.sources[f.Source], at: -1}
 	r.server.said = drover.NoInstant
 	r.watch.whole = drover.NoInstant
 	r.unstored.Store(int64(drover.NoInstant))
-	r.tenant.Store(&t)
+	r.skew.Store(noSkew)
+	r.tenant.Store(t)
 	return r
 }
 
@@ -209,11 +210,10 @@ func (r *reader) take(ctx context.Context) error {
 	}
 	now := time.Now()
 	r.nextAt = now
-	r.sweepAt = r.sweepAt[:0]
-	for _, s := range r.c.opt.Sweeps {
-		r.sweepAt = append(r.sweepAt, now.Add(r.c.random(s.Every)))
+	r.sweeps, r.leave = make([]sweep, len(r.c.opt.Sweeps)), nil
+	for i, s := range r.c.opt.Sweeps {
+		r.sweeps[i].due = now.Add(r.c.random(s.Every))
 	}
-	r.swept, r.leave = make([]int, len(r.sweepAt)), nil
 	return nil
 }
 
@@ -280,8 +280,8 @@ func (r *reader) nextDue() time.Time {
 			due = t
 		}
 	}
-	for _, t := range r.sweepAt {
-		earlier(t)
+	for i := range r.sweeps {
+		earlier(r.sweeps[i].due)
 	}
 	for i := range r.gaps {
 		if g := &r.gaps[i]; !g.lost {
@@ -368,6 +368,7 @@ func (r *reader) finish(run *run, page drover.Page) {
 	}
 	r.nextAt = time.Now().Add(every - r.c.random(every/20))
 	r.known.caughtUp()
+	r.known.outgrow(r.through.Add(-r.c.opt.Overlap - time.Second))
 	r.c.notify(Event{Feed: r.feed, What: "read", N: run.rows})
 }
 

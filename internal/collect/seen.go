@@ -23,8 +23,6 @@ const (
 	seenBits = 1 << 22
 )
 
-func newSeen() *seen { return &seen{few: make(map[uint64]struct{})} }
-
 // add stores alert and reports whether it may have been there.
 func (s *seen) add(alert drover.Hash) bool {
 	k := binary.LittleEndian.Uint64(alert[:])
@@ -34,7 +32,7 @@ func (s *seen) add(alert drover.Hash) bool {
 	if _, there := s.few[k]; there {
 		return true
 	}
-	if s.few[k] = struct{}{}; len(s.few) > seenFew {
+	if put(&s.few, k, struct{}{}); len(s.few) > seenFew {
 		s.bits = make([]uint64, seenBits/64)
 		for k := range s.few {
 			s.set(k)

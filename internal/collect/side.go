@@ -7,6 +7,12 @@ import (
 	"drover"
 )
 
+// sweep is one of a feed's sweeps.
+type sweep struct {
+	due   time.Time
+	fails int // in a row
+}
+
 // mayReadBeside reports whether anything is read beside the tail: not while it
 // has never been read whole, or is failing.
 func (r *reader) mayReadBeside() bool { return r.whole.Known() && r.now().Known() && r.fails == 0 }
@@ -39,10 +45,10 @@ func (r *reader) openSide() *run {
 		return run
 	}
 	for i, s := range r.c.opt.Sweeps {
-		if time.Now().Before(r.sweepAt[i]) {
+		if time.Now().Before(r.sweeps[i].due) {
 			continue
 		}
-		r.sweepAt[i] = time.Now().Add(s.Every)
+		r.sweeps[i].due = time.Now().Add(s.Every)
 		span := drover.Span{From: max(t.Start, now.Add(-min(s.Depth, r.source.Retention()))), To: min(now, r.through.Add(-r.c.opt.Overlap))}
 		if parts := r.besideGaps(span); len(parts) > 0 {
 			run := begin(readSweep, parts[0])
@@ -83,7 +89,7 @@ func (r *reader) besideGaps(span drover.Span) []drover.Span {
 // goOnSweeping begins the next part of a sweep.
 func (r *reader) goOnSweeping(done *run) {
 	if len(done.rest) == 0 {
-		r.swept[done.sweep] = 0
+		r.sweeps[done.sweep].fails = 0
 		return
 	}
 	next := *done

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,13 +14,12 @@ import (
 // depends on. Its members are guarded by its lock.
 type watch struct {
 	mu       sync.Mutex
-	pulse    pulse
+	pulse    *pulse         // nil: no row has come
+	late     *lateRows      // nil: none has come since the process began
+	whole    drover.Instant // up to which it has been read
 	learnt   bool           // the pulse knows what the ledger holds
 	products bool           // and the crowds, of which products it had new alerts
-	whole    drover.Instant // up to which it has been read
 	silent   bool           // it has been said
-	lateness Lateness
-	judged   time.Time // when lateness was last compared with what is usual
 }
 
 // Observed is what is seen of a feed beside how far it has been read.
@@ -48,16 +48,27 @@ func (c *Collector) Observed() map[drover.Feed]Observed {
 func (w *watch) observed(floor time.Duration) Observed {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o := Observed{Since: drover.NoInstant, Lateness: w.lateness}
-	if w.pulse.first != 0 {
-		o.Since = w.pulse.last
+	o := Observed{Since: drover.NoInstant}
+	if w.late != nil {
+		o.Lateness = w.late.Lateness
 	}
+	if w.pulse == nil {
+		return o
+	}
+	o.Since = w.pulse.last
 	usual, ok := w.pulse.usual(floor)
 	if ok {
 		o.Usual = usual
 	}
 	_, _, o.Silent = w.pulse.silent(w.whole, floor)
 	return o
+}
+
+// readTo is up to which the feed has been read.
+func (w *watch) readTo() drover.Instant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.whole
 }
 
 // silenceEvery is how often it is looked who is silent.
@@ -74,7 +85,7 @@ const manySilent = 3
 // tenants fall silent at once, it is no tenant's matter.
 type crowd struct {
 	calendar calendar
-	feeds    map[drover.Feed]struct{}
+	feeds    map[*reader]struct{}
 	looked   time.Time // at the calendar
 	pulse    *pulse    // by it
 	silent   bool      // it has been said
@@ -99,6 +110,9 @@ func (c *Collector) heard(r *reader, revs []drover.Revision) {
 		return
 	}
 	r.watch.mu.Lock()
+	if r.watch.pulse == nil {
+		r.watch.pulse = new(pulse)
+	}
 	for i := range revs {
 		r.watch.pulse.beat(revs[i].Changed)
 	}
@@ -110,9 +124,9 @@ func (c *Collector) heard(r *reader, revs []drover.Revision) {
 	c.crowdsMu.Lock()
 	defer c.crowdsMu.Unlock()
 	for i := range revs {
-		c.markLocked(r.feed, "", revs[i].Changed)
+		c.markLocked(r, "", revs[i].Changed)
 		if products[i] != "" {
-			c.markLocked(r.feed, products[i], revs[i].Changed)
+			c.markLocked(r, products[i], revs[i].Changed)
 		}
 	}
 }
@@ -125,14 +139,14 @@ func (c *Collector) product(s drover.SourceID, r *drover.Revision) string {
 	return c.opt.Product(s, r.AlertID, r.Raw)
 }
 
-func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant) {
-	p := part{f.Source, product}
+func (c *Collector) markLocked(r *reader, product string, at drover.Instant) {
+	p := part{r.feed.Source, product}
 	x := c.crowds[p]
 	if x == nil {
-		x = &crowd{feeds: make(map[drover.Feed]struct{}), heard: drover.NoInstant}
+		x = &crowd{feeds: make(map[*reader]struct{}), heard: drover.NoInstant}
 		c.crowds[p] = x
 	}
-	x.feeds[f] = struct{}{}
+	x.feeds[r] = struct{}{}
 	x.calendar.mark(at)
 }
 
@@ -140,8 +154,7 @@ func (c *Collector) markLocked(f drover.Feed, product string, at drover.Instant)
 // after a start, and once more when its past has been read. Of a feed that has
 // never had a row nothing is asked.
 func (r *reader) learn(ctx context.Context) error {
-	now := r.now()
-	var p pulse
+	now, p := r.now(), new(pulse)
 	var recent []uint64 // of the time from which products are learnt
 	for from := now.Add(-weeks * week); r.own && from < now; from = from.Add(week) {
 		keys, err := r.c.opt.Store.Keys(ctx, r.feed, drover.Span{From: from, To: min(from.Add(week), now)}, false)
@@ -151,7 +164,7 @@ func (r *reader) learn(ctx context.Context) error {
 		r.c.crowdsMu.Lock()
 		for i := range keys {
 			p.beat(keys[i].Changed)
-			r.c.markLocked(r.feed, "", keys[i].Changed)
+			r.c.markLocked(r, "", keys[i].Changed)
 			if keys[i].Changed >= now.Add(-productPast) {
 				recent = append(recent, keys[i].Seq)
 			}
@@ -163,7 +176,7 @@ func (r *reader) learn(ctx context.Context) error {
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
-	if p.last >= r.watch.pulse.last || r.watch.pulse.first == 0 {
+	if old := r.watch.pulse; p.first != 0 && (old == nil || p.last >= old.last) {
 		r.watch.pulse = p
 	}
 	r.watch.learnt = true
@@ -198,7 +211,7 @@ func (r *reader) learnProducts(ctx context.Context, since drover.Instant, seqs [
 			if product := r.c.product(r.feed.Source, rev); product != "" && rev.Changed >= since {
 				r.c.crowdsMu.Lock()
 				defer r.c.crowdsMu.Unlock()
-				r.c.markLocked(r.feed, product, rev.Changed)
+				r.c.markLocked(r, product, rev.Changed)
 			}
 		})
 		if err != nil || seq == before { // the rest is gone
@@ -252,33 +265,22 @@ func (r *reader) unlearn() {
 // checkSilence says once of each feed that it has fallen silent, and of what is
 // silent in all tenants that it is one incident.
 func (c *Collector) checkSilence() {
-	type feed struct {
-		*reader
-		Observed
-		whole drover.Instant
-	}
 	floor := c.silenceFloor()
 	c.mu.Lock()
-	feeds := make(map[drover.Feed]feed, len(c.readers))
-	for f, r := range c.readers {
-		o := r.watch.observed(floor)
-		r.watch.mu.Lock()
-		feeds[f] = feed{r, o, r.watch.whole}
-		r.watch.mu.Unlock()
-	}
+	readers := slices.Collect(maps.Values(c.readers))
 	c.mu.Unlock()
 
 	c.crowdsMu.Lock()
 	down := make(map[drover.SourceID]bool)
 	heard := make(map[drover.SourceID]drover.Instant)
-	lives := make(map[drover.Feed]bool) // of feeds with products: one of these is not silent everywhere
+	quiet := make(map[*reader]bool) // feeds all of whose products are silent everywhere
 	look := func(p part, x *crowd) {
 		now := make([]drover.Instant, 0, len(x.feeds))
-		for f := range x.feeds {
-			if r, ok := feeds[f]; ok && r.whole.Known() {
-				now = append(now, r.whole)
-			} else if !ok {
-				delete(x.feeds, f)
+		for r := range x.feeds {
+			if r.gone() {
+				delete(x.feeds, r)
+			} else if whole := r.watch.readTo(); whole.Known() {
+				now = append(now, whole)
 			}
 		}
 		if time.Since(x.looked) >= crowdEvery {
@@ -297,11 +299,6 @@ func (c *Collector) checkSilence() {
 		if silent != x.silent {
 			c.sayCrowd(p, x, len(now), since, usual, silent)
 		}
-		if p.product != "" {
-			for f := range x.feeds {
-				lives[f] = lives[f] || !silent
-			}
-		}
 	}
 	for p, x := range c.crowds {
 		if p.product == "" {
@@ -314,15 +311,29 @@ func (c *Collector) checkSilence() {
 			look(p, x)
 		}
 	}
+	for p, x := range c.crowds {
+		if p.product != "" && x.silent {
+			for r := range x.feeds {
+				quiet[r] = true
+			}
+		}
+	}
+	for p, x := range c.crowds {
+		if p.product != "" && !x.silent && len(quiet) > 0 {
+			for r := range x.feeds {
+				delete(quiet, r)
+			}
+		}
+	}
 	c.crowdsMu.Unlock()
 
-	for f, o := range feeds {
-		o.watch.mu.Lock()
-		said := o.watch.silent
-		alive, known := lives[f]
-		o.watch.silent = o.Silent && (said || !down[f.Source] && (alive || !known))
-		say := o.watch.silent != said
-		o.watch.mu.Unlock()
+	for _, r := range readers {
+		f, o := r.feed, r.watch.observed(floor)
+		r.watch.mu.Lock()
+		said := r.watch.silent
+		r.watch.silent = o.Silent && (said || !down[f.Source] && !quiet[r])
+		say := r.watch.silent != said
+		r.watch.mu.Unlock()
 		switch {
 		case !say:
 		case o.Silent:

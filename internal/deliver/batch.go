@@ -263,7 +263,7 @@ func (l *lane) leaves(x *feed) bool {
 // more.
 func (l *lane) read(ctx context.Context, b *batch, e *encoder, x *feed, rows, size int) (more bool, err error) {
 	l.s.mu.Lock()
-	place, tenant, gone := x.place, x.tenant, x.removed
+	place, tenant, gone := x.place, *x.tenant, x.removed
 	if !gone && x.want != l.name {
 		l.s.move(x, x.want) // nothing of it is under way here
 		gone = true
@@ -351,7 +351,7 @@ func (l *lane) rebuild(ctx context.Context, h *held) (*batch, error) {
 			l.s.mu.Unlock()
 			continue
 		}
-		place, tenant := x.place, x.tenant
+		place, tenant := x.place, *x.tenant
 		l.s.mu.Unlock()
 		if err := l.reread(ctx, b, &e, r, place, tenant); err != nil {
 			return nil, err

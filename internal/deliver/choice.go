@@ -34,6 +34,7 @@ const maxStates = 4096
 func (l *lane) choose(ctx context.Context, x *feed, t drover.Tenant, place uint64, rows, size int) (choice, error) {
 	c := choice{telling: l.telling(t, x.Source), s: l.s, feed: x.Feed, until: math.MaxUint64}
 	var err error
+	l.s.sooner(x)
 	if wait := c.patience(t); wait > 0 {
 		err = c.ripe(ctx, x, place, rows, wait)
 	}
@@ -52,7 +53,7 @@ func (c *choice) ripe(ctx context.Context, x *feed, place uint64, rows int, wait
 	c.until = place
 	for _, run := range c.stored {
 		if age := now.Sub(run.At); age >= 0 && age < wait { // what a wrong clock stored in the future is not waited for
-			c.s.later(x, run.At.Add(wait).Time())
+			c.s.later(x, run.At.Add(wait).Time(), wait)
 			break
 		}
 		c.until = run.Last
@@ -150,26 +151,61 @@ func (c *choice) when(ctx context.Context, seq uint64) (drover.Instant, error) {
 	return list[0].At, nil
 }
 
-// later notes that a feed has something that is decided at a moment.
-func (s *dest) later(x *feed, at time.Time) {
+// unripe is until when nothing can be decided of a feed: what lies next behind
+// its place must be so old.
+type unripe struct {
+	at  time.Time
+	age time.Duration
+}
+
+// later notes that a feed has something that is decided at a moment, at an age.
+func (s *dest) later(x *feed, at time.Time, age time.Duration) {
 	s.mu.Lock()
-	s.unripe[x] = at
+	s.unripe[x] = unripe{at, age}
+	s.ripe = earlier(s.ripe, at)
 	s.mu.Unlock()
+}
+
+// sooner forgets that: it is looked again.
+func (s *dest) sooner(x *feed) {
+	s.mu.Lock()
+	delete(s.unripe, x)
+	s.mu.Unlock()
+}
+
+// waits reports whether there is no sense in looking at a feed now. A moment
+// farther away than the age comes of a clock that was wrong. The lock is held.
+func (s *dest) waits(x *feed, now time.Time) bool {
+	u, ok := s.unripe[x]
+	return ok && u.at.After(now) && u.at.Sub(now) <= u.age
 }
 
 // ripen queues the feeds of which something can be decided now, and says how
 // long to wait for the next. The lock is held.
 func (s *dest) ripen(now time.Time) time.Duration {
-	wait := time.Minute
-	for x, at := range s.unripe {
-		if at.After(now) {
-			wait = min(wait, at.Sub(now))
-			continue
+	if len(s.unripe) > 0 && !s.ripe.After(now) {
+		s.ripe = time.Time{}
+		for x, u := range s.unripe {
+			if u.at.After(now) {
+				s.ripe = earlier(s.ripe, u.at)
+				continue
+			}
+			delete(s.unripe, x)
+			s.mark(x, s.MaxRecords)
 		}
-		delete(s.unripe, x)
-		s.mark(x, s.MaxRecords)
 	}
-	return wait
+	if len(s.unripe) == 0 {
+		return time.Minute
+	}
+	return min(time.Minute, s.ripe.Sub(now))
+}
+
+// earlier is the first of two times; the zero time is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // count adds up how many numbers are in runs.

@@ -18,19 +18,21 @@ type dest struct {
 
 	mu         sync.Mutex
 	generation uint64
+	listed     bool // tenants have been read once
 	feeds      map[drover.Feed]*feed
 	lanes      map[string]*lane
-	hot        map[*lane]struct{}  // lanes that have, or may have, something to do
-	unripe     map[*feed]time.Time // when something can be decided that is too young now
-	running    int                 // lanes that have a goroutine now
-	waiting    bool                // a lane is due and all goroutines are taken
-	wake       chan struct{}       // something may have become due
+	hot        map[*lane]struct{} // lanes that have, or may have, something to do
+	unripe     map[*feed]unripe   // of which something can be decided that is too young now
+	ripe       time.Time          // no later than the first of these: they may be as many as feeds, and are looked through only then
+	running    int                // lanes that have a goroutine now
+	waiting    bool               // a lane is due and all goroutines are taken
+	wake       chan struct{}      // something may have become due
 }
 
 // feed is one feed as this sink sees it. Its lane owns the place while it runs.
 type feed struct {
 	drover.Feed
-	tenant  drover.Tenant
+	tenant  *drover.Tenant // never changed, only replaced
 	lane    *lane
 	want    string // the lane where the tenant's records belong now
 	place   ledger.Place
@@ -41,7 +43,7 @@ type feed struct {
 
 func newDest(d *Deliverer, s Destination) *dest {
 	return &dest{Destination: s, d: d, feeds: make(map[drover.Feed]*feed), lanes: make(map[string]*lane),
-		hot: make(map[*lane]struct{}), unripe: make(map[*feed]time.Time), wake: make(chan struct{}, 1)}
+		hot: make(map[*lane]struct{}), unripe: make(map[*feed]unripe), wake: make(chan struct{}, 1)}
 }
 
 // run starts lanes as they become due.
@@ -112,8 +114,10 @@ func (s *dest) due(now time.Time) (due []*lane, wait time.Duration) {
 		}
 		due = append(due, l)
 	}
-	slices.SortFunc(due, func(a, b *lane) int { return a.dueAt().Compare(b.dueAt()) })
 	free := max(s.Lanes-s.running, 0)
+	if free > 0 {
+		slices.SortFunc(due, func(a, b *lane) int { return a.dueAt().Compare(b.dueAt()) })
+	}
 	if s.waiting = len(due) > free; s.waiting {
 		due = due[:free] // an ending lane wakes us
 	}
@@ -173,6 +177,10 @@ func (s *dest) hint(f drover.Feed, n int) {
 		s.mu.Unlock()
 		return // a tenant that is not loaded yet; the next check finds it
 	}
+	if s.waits(x, time.Now()) {
+		s.mu.Unlock()
+		return
+	}
 	s.mark(x, n)
 	s.mu.Unlock()
 	s.nudge()
@@ -210,14 +218,21 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 		return err
 	}
 	s.mu.Lock()
-	same := generation == s.generation
+	same := s.listed && generation == s.generation
 	s.mu.Unlock()
 	if same && !scan {
 		return nil
 	}
-	tenants, err := s.d.opt.Store.ListTenants(ctx)
-	if err != nil {
-		return err
+	var byID map[drover.TenantID]*drover.Tenant
+	if !same {
+		tenants, err := s.d.opt.Store.ListTenants(ctx)
+		if err != nil {
+			return err
+		}
+		byID = make(map[drover.TenantID]*drover.Tenant, len(tenants))
+		for i := range tenants {
+			byID[tenants[i].ID] = &tenants[i]
+		}
 	}
 	if s.Manifests { // before anything of a feed that is new here is sent
 		if err := s.d.opt.Store.Vouch(ctx, s.ID); err != nil {
@@ -228,37 +243,46 @@ func (s *dest) load(ctx context.Context, scan bool) error {
 	if err != nil {
 		return err
 	}
-	byID := make(map[drover.TenantID]drover.Tenant, len(tenants))
-	for _, t := range tenants {
-		byID[t.ID] = t
-	}
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.generation = generation
-	for _, p := range places {
-		t, ok := byID[p.Feed.Tenant]
-		if !ok || t.State == drover.Removed {
-			if x := s.feeds[p.Feed]; x != nil {
-				x.removed = true
-				delete(s.feeds, p.Feed)
-			}
-			continue
+	s.generation, s.listed = generation, true
+	for i := range places {
+		p, x := &places[i], s.feeds[places[i].Feed]
+		if !same {
+			x = s.belongs(x, p, byID[p.Feed.Tenant])
 		}
-		want := s.Sink.Lane(t)
-		x := s.feeds[p.Feed]
 		if x == nil {
-			x = &feed{Feed: p.Feed, lane: s.lane(want), place: p}
-			s.feeds[p.Feed] = x
+			continue // of a tenant that was removed
 		}
-		x.tenant, x.want = t, want
 		if !x.lane.running && p.Seq > x.place.Seq { // moved by someone else: a bound on what a sink holds back
-			x.place = p
+			x.place = *p
+			delete(s.unripe, x)
 		}
-		if p.Head > p.Seq+uint64(len(p.Beyond)) && !x.pending {
+		if p.Head > p.Seq+uint64(len(p.Beyond)) && !x.pending && !(same && s.waits(x, now)) {
 			s.mark(x, int(min(p.Head-p.Seq, uint64(s.MaxRecords))))
 		}
 	}
 	return nil
+}
+
+// belongs brings a feed up to date with its tenant; nil if that is gone. The
+// lock is held.
+func (s *dest) belongs(x *feed, p *ledger.Place, t *drover.Tenant) *feed {
+	if t == nil || t.State == drover.Removed {
+		if x != nil {
+			x.removed = true
+			delete(s.feeds, p.Feed)
+		}
+		return nil
+	}
+	want := s.lane(s.Sink.Lane(*t))
+	if x == nil {
+		x = &feed{Feed: p.Feed, lane: want, place: *p}
+		s.feeds[p.Feed] = x
+	}
+	x.tenant, x.want = t, want.name
+	return x
 }
 
 // lane returns the lane of that name. The lock is held.

@@ -318,6 +318,9 @@ func advance(p ledger.Place, r drover.Range) ledger.Place {
 		p.Seq++
 		p.Beyond = p.Beyond[1:]
 	}
+	if len(p.Beyond) == 0 {
+		p.Beyond = nil // and not the memory of what it was
+	}
 	p.Head = max(p.Head, p.Seq)
 	return p
 }

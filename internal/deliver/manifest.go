@@ -79,7 +79,7 @@ func (l *lane) tell(ctx context.Context) (*batch, error) {
 		l.owing = l.owing[1:]
 		x.vouching.owing = false
 		here := x.lane == l && x.want == l.name && !x.removed
-		tenant := x.tenant
+		tenant := *x.tenant
 		l.s.mu.Unlock()
 		if !here {
 			continue // the next look finds it where it belongs
@@ -129,7 +129,7 @@ func (l *lane) retell(ctx context.Context, h *held) (*batch, error) {
 			return nil, err
 		case m.Last > v.Seq:
 			l.s.mu.Lock()
-			tenant := x.tenant
+			tenant := *x.tenant
 			l.s.mu.Unlock()
 			b.items = append(b.items, manifestItem(tenant, m))
 		}

@@ -14,6 +14,8 @@ import (
 // counts them together, and an app's own trouble is asked about once, not by
 // every tenant (reference faults T09, entra-oauth §9).
 type gate struct {
+	spacing time.Duration // between two calls
+
 	mu     sync.Mutex
 	until  time.Time // Entra asked for no calls before
 	next   time.Time // the next free place in the row
@@ -27,11 +29,11 @@ type gate struct {
 
 // Calls of one app.
 const (
-	spacing = 20 * time.Millisecond  // fifty a second
-	atOnce  = 100                    // after a quiet while: a start with a hundred tenants
-	careful = 100 * time.Millisecond // between two calls after a pause, ten a second
-	maxRow  = 5 * time.Second        // longer rows are told to come back
-	spread  = 10 * time.Second       // of those who wait for the end of a pause
+	defaultSpacing = 20 * time.Millisecond  // fifty a second
+	atOnce         = 100                    // after a quiet while: a start with a hundred tenants
+	careful        = 100 * time.Millisecond // between two calls after a pause, ten a second
+	maxRow         = 5 * time.Second        // longer rows are told to come back
+	spread         = 10 * time.Second       // of those who wait for the end of a pause
 
 	carefulFor = 5 * time.Minute // after a pause
 
@@ -66,7 +68,7 @@ func (g *gate) turn(tenant drover.TenantID, finger [sha256.Size]byte) (time.Dura
 	}
 	free, step := now, careful
 	if now.Sub(g.until) > carefulFor {
-		free, step = now.Add(-(atOnce-1)*spacing), spacing
+		free, step = now.Add(-(atOnce-1)*g.spacing), g.spacing
 	}
 	if g.next.Before(free) {
 		g.next = free

@@ -28,16 +28,19 @@ type Options struct {
 	Clouds  Clouds
 	Apps    map[string]App // by the name that tenants carry
 	Refresh RefreshStore   // nil: no tenant is read with delegated tokens
+	Spacing time.Duration  // between two token calls of one app, 20 ms by default
 }
 
 // Tokens gets and keeps access tokens. Safe for concurrent use.
 type Tokens struct {
 	opt  Options
 	skew atomic.Pointer[time.Duration]
+	like likenesses
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
 	cache    map[slot]*entry
+	apis     map[api]*api
 	gates    map[[2]string]*gate // by authority and client ID
 	renewals map[slot]*renewal   // resource and source are empty
 }
@@ -46,29 +49,41 @@ type Tokens struct {
 // permission that one of them lacks, and how often it has been refused, is no
 // matter of the other's.
 type slot struct {
+	*api
+	tenant drover.TenantID
+}
+
+// api is what many slots have in common: one is kept of each.
+type api struct {
 	cloud, client, resource string
-	tenant                  drover.TenantID
 	source                  drover.SourceID
 }
 
 // entry is one token, or why there is none.
 type entry struct {
-	busy chan struct{} // held by the one who renews
+	mu      sync.Mutex
+	busy    chan struct{} // closed by the one who renews when that is over; nil if nobody does
+	token   packed
+	renew   time.Time // from then on a new one is asked for
+	end     time.Time // from then on it is not used any more, a little before its own end
+	refusal *refusal  // why the last try failed, nil after a success
+}
 
-	mu     sync.Mutex
-	token  drover.Secret
-	renew  time.Time // from then on a new one is asked for
-	end    time.Time // from then on it is not used any more, a little before its own end
-	err    error     // of the last try, nil after a success
+// refusal is why a token could not be had.
+type refusal struct {
+	err    error
 	retry  time.Time // no other try before
-	times  int       // refusals in a row
+	times  int       // in a row
 	finger [sha256.Size]byte
-	freed  uint64 // the gate's generation at the last refusal
+	freed  uint64 // the gate's generation then
 }
 
 // New builds Tokens; it calls nobody.
 func New(opt Options) *Tokens {
-	return &Tokens{opt: opt, cache: make(map[slot]*entry), gates: make(map[[2]string]*gate), renewals: make(map[slot]*renewal)}
+	if opt.Spacing <= 0 {
+		opt.Spacing = defaultSpacing
+	}
+	return &Tokens{opt: opt, cache: make(map[slot]*entry), apis: make(map[api]*api), gates: make(map[[2]string]*gate), renewals: make(map[slot]*renewal)}
 }
 
 // Renewal.
@@ -89,32 +104,41 @@ func (k *Tokens) Token(ctx context.Context, t drover.Tenant, source drover.Sourc
 		return drover.Secret{}, err
 	}
 	e, g := k.entry(r), k.gate(r)
-	if token, err, done := e.kept(g, r.app); done {
-		return token, err
-	}
-	select {
-	case e.busy <- struct{}{}:
-	default:
-		if token, ok := e.usable(); ok {
-			return token, nil // somebody renews it already
+	for {
+		e.mu.Lock()
+		token, err, done := e.kept(g, r.app)
+		busy := e.busy
+		if !done && busy != nil {
+			token, done = e.usable() // somebody renews it already
+		}
+		if !done && busy == nil {
+			e.busy = make(chan struct{})
+		}
+		e.mu.Unlock()
+		switch {
+		case done:
+			return token, err
+		case busy == nil:
+			return k.renewed(ctx, e, g, r)
 		}
 		select {
-		case e.busy <- struct{}{}:
+		case <-busy:
 		case <-ctx.Done():
 			return drover.Secret{}, gaveUp(t, ctx.Err())
 		}
 	}
-	if token, err, done := e.kept(g, r.app); done {
-		<-e.busy
-		return token, err
-	}
+}
+
+// renewed gets a new token. The entry is busy with it, and is not any more when
+// that is over.
+func (k *Tokens) renewed(ctx context.Context, e *entry, g *gate, r request) (drover.Secret, error) {
 	type result struct {
 		token drover.Secret
 		err   error
 	}
 	results := make(chan result, 1)
 	k.wg.Go(func() {
-		defer func() { <-e.busy }()
+		defer e.ready()
 		token, err := k.renew(context.WithoutCancel(ctx), e, g, r)
 		results <- result{token, err}
 	})
@@ -122,8 +146,16 @@ func (k *Tokens) Token(ctx context.Context, t drover.Tenant, source drover.Sourc
 	case got := <-results:
 		return got.token, got.err
 	case <-ctx.Done():
-		return drover.Secret{}, gaveUp(t, ctx.Err())
+		return drover.Secret{}, gaveUp(r.tenant, ctx.Err())
 	}
+}
+
+// ready wakes those who wait for the one who renews.
+func (e *entry) ready() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.busy)
+	e.busy = nil
 }
 
 // Wait returns when no renewal is on its way any more. The store must not be
@@ -140,8 +172,8 @@ func (k *Tokens) Invalidate(t drover.Tenant, source drover.SourceID, token drove
 	e := k.entry(r)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.token.Equal(token) {
-		e.token = drover.Secret{}
+	if e.token.token().Equal(token) {
+		e.token = packed{}
 	}
 }
 
@@ -209,13 +241,22 @@ func (k *Tokens) resolve(t drover.Tenant, source drover.SourceID) (request, erro
 func (k *Tokens) entry(r request) *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := slot{r.cloud.Name, r.app.ClientID, r.cloud.Resource(r.source), r.tenant.ID, r.source}
+	s := slot{k.apiLocked(api{r.cloud.Name, r.app.ClientID, r.cloud.Resource(r.source), r.source}), r.tenant.ID}
 	e := k.cache[s]
 	if e == nil {
-		e = &entry{busy: make(chan struct{}, 1)}
+		e = new(entry)
 		k.cache[s] = e
 	}
 	return e
+}
+
+func (k *Tokens) apiLocked(a api) *api {
+	x := k.apis[a]
+	if x == nil {
+		x = &a
+		k.apis[a] = x
+	}
+	return x
 }
 
 func (k *Tokens) gate(r request) *gate {
@@ -224,7 +265,7 @@ func (k *Tokens) gate(r request) *gate {
 	key := [2]string{r.cloud.Authority, r.app.ClientID}
 	g := k.gates[key]
 	if g == nil {
-		g = &gate{}
+		g = &gate{spacing: k.opt.Spacing}
 		k.gates[key] = g
 	}
 	return g
@@ -233,7 +274,7 @@ func (k *Tokens) gate(r request) *gate {
 func (k *Tokens) renewal(r request) *renewal {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := slot{cloud: r.cloud.Name, client: r.app.ClientID, tenant: r.tenant.ID}
+	s := slot{k.apiLocked(api{cloud: r.cloud.Name, client: r.app.ClientID}), r.tenant.ID}
 	w := k.renewals[s]
 	if w == nil {
 		w = &renewal{busy: make(chan struct{}, 1)}
@@ -243,47 +284,52 @@ func (k *Tokens) renewal(r request) *renewal {
 }
 
 // kept answers from what is known: a token that need not be renewed yet, one
-// that could not be and still works, or a refusal whose time is not over.
+// that could not be and still works, or a refusal whose time is not over. The
+// entry is locked.
 func (e *entry) kept(g *gate, app App) (token drover.Secret, err error, done bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	now := time.Now()
-	alive := !e.token.Empty() && now.Before(e.end)
+	alive := !e.token.empty() && now.Before(e.end)
+	last := e.refusal
 	switch {
 	case alive && now.Before(e.renew):
-		return e.token, nil, true
-	case e.err == nil || !now.Before(e.retry):
+		return e.token.token(), nil, true
+	case last == nil || !now.Before(last.retry):
 		return drover.Secret{}, nil, false
 	case alive:
-		return e.token, nil, true
+		return e.token.token(), nil, true
 	}
-	denied, ok := errors.AsType[*drover.Error](e.err)
+	denied, ok := errors.AsType[*drover.Error](last.err)
 	if !ok || denied.Kind == drover.Transient {
 		return drover.Secret{}, nil, false
 	}
-	if denied.App && denied.Kind == drover.Denied && (g.generation() != e.freed || app.fingerprint() != e.finger) {
+	if denied.App && denied.Kind == drover.Denied && (g.generation() != last.freed || app.fingerprint() != last.finger) {
 		return drover.Secret{}, nil, false // another tenant has got through, or the credential is another one
 	}
 	if denied.Kind == drover.Throttled {
 		left := *denied
-		left.Wait = e.retry.Sub(now)
+		left.Wait = last.retry.Sub(now)
 		return drover.Secret{}, &left, true
 	}
-	return drover.Secret{}, e.err, true
+	return drover.Secret{}, last.err, true
 }
 
-// usable returns the token while it works, though it is due for renewal.
+// usable returns the token while it works, though it is due for renewal. The
+// entry is locked.
 func (e *entry) usable() (drover.Secret, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.token, !e.token.Empty() && time.Now().Before(e.end)
+	if e.token.empty() || !time.Now().Before(e.end) {
+		return drover.Secret{}, false
+	}
+	return e.token.token(), true
 }
 
-// renew gets a new token and keeps it. It is called by the holder of e.busy.
+// renew gets a new token and keeps it. It is called by the one the entry is busy
+// with.
 func (k *Tokens) renew(ctx context.Context, e *entry, g *gate, r request) (drover.Secret, error) {
 	finger := r.app.fingerprint()
 	wait, err := g.turn(r.tenant.ID, finger)
 	if err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		if token, ok := e.usable(); ok {
 			return token, nil
 		}
@@ -298,31 +344,35 @@ func (k *Tokens) renew(ctx context.Context, e *entry, g *gate, r request) (drove
 	if err == nil {
 		early := min(renewBefore, got.life/10)
 		early += rand.N(early/4 + 1)
-		e.token, e.end, e.renew = got.access, now.Add(got.life-min(lastUse, got.life/20)), now.Add(got.life-early)
-		e.err, e.times = nil, 0
-		return e.token, nil
+		e.token, e.end, e.renew = k.like.pack(r.cloud.Resource(r.source), got.access), now.Add(got.life-min(lastUse, got.life/20)), now.Add(got.life-early)
+		e.refusal = nil
+		return got.access, nil
 	}
-	var refusal *drover.Error
-	if !errors.As(err, &refusal) {
-		refusal = &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Transient, Err: err}
+	var why *drover.Error
+	if !errors.As(err, &why) {
+		why = &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Transient, Err: err}
 	}
-	e.err, e.finger, e.freed = refusal, finger, g.generation()
-	switch refusal.Kind {
+	next := &refusal{err: why, finger: finger, freed: g.generation()}
+	if e.refusal != nil {
+		next.times = e.refusal.times
+	}
+	e.refusal = next
+	switch why.Kind {
 	case drover.Denied:
-		e.retry = now.Add(probeAfter(e.times))
-		e.times++
-		if !refusal.App {
-			e.token = drover.Secret{} // the customer has spoken
+		next.retry = now.Add(probeAfter(next.times))
+		next.times++
+		if !why.App {
+			e.token = packed{} // the customer has spoken
 		}
 	case drover.Throttled:
-		e.retry = now.Add(refusal.Wait)
+		next.retry = now.Add(why.Wait)
 	default:
-		e.retry = now.Add(retryAfter)
+		next.retry = now.Add(retryAfter)
 	}
-	if !e.token.Empty() && now.Before(e.end) {
-		return e.token, nil // used to its end while no new one can be had
+	if token, ok := e.usable(); ok {
+		return token, nil // used to its end while no new one can be had
 	}
-	return drover.Secret{}, refusal
+	return drover.Secret{}, why
 }
 
 // get asks for a token, delegated where the tenant has a refresh token, and

@@ -36,6 +36,13 @@ func (l *Log) Request() uint64 {
 	return l.n
 }
 
+// Requests is how many there were.
+func (l *Log) Requests() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 // Event writes one event; fields are names and values in turn.
 func (l *Log) Event(kind string, fields ...any) {
 	if l.w == nil {

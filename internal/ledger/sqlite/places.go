@@ -88,8 +88,11 @@ const selectPlaces = `SELECT f.tenant, f.source, f.head, p.start, p.seq, p.beyon
 
 // Places returns the place of a sink in every feed.
 func (s *Store) Places(ctx context.Context, id drover.SinkID) (out []ledger.Place, err error) {
+	s.mu.Lock()
+	feeds := len(s.feeds) // all that are read
+	s.mu.Unlock()
 	err = s.read(ctx, func(tx *tx) error {
-		out, err = readPlaces(tx, id, selectPlaces, string(id))
+		out, err = readPlaces(tx, id, feeds, selectPlaces, string(id))
 		return err
 	})
 	return out, err
@@ -98,7 +101,7 @@ func (s *Store) Places(ctx context.Context, id drover.SinkID) (out []ledger.Plac
 // Place returns one.
 func (s *Store) Place(ctx context.Context, id drover.SinkID, f drover.Feed) (p ledger.Place, err error) {
 	err = s.read(ctx, func(tx *tx) error {
-		list, err := readPlaces(tx, id, selectPlaces+` WHERE f.tenant = ? AND f.source = ?`, string(id), string(f.Tenant), string(f.Source))
+		list, err := readPlaces(tx, id, 1, selectPlaces+` WHERE f.tenant = ? AND f.source = ?`, string(id), string(f.Tenant), string(f.Source))
 		if err == nil && len(list) == 0 {
 			return ledger.ErrNotFound
 		}
@@ -110,17 +113,21 @@ func (s *Store) Place(ctx context.Context, id drover.SinkID, f drover.Feed) (p l
 	return p, err
 }
 
-func readPlaces(tx *tx, id drover.SinkID, query string, args ...any) (out []ledger.Place, err error) {
+// readPlaces reads places, about so many.
+func readPlaces(tx *tx, id drover.SinkID, about int, query string, args ...any) (out []ledger.Place, err error) {
+	out = make([]ledger.Place, 0, about)
 	var (
 		p          ledger.Place
 		start, seq *uint64
 		beyond     []byte
+		same       intern
 	)
 	for rows := tx.query(query, args...); rows.next(&p.Feed.Tenant, &p.Feed.Source, &p.Head, &start, &seq, &beyond); start, seq, beyond = nil, nil, nil {
 		if seq == nil {
 			err = fmt.Errorf("sink %s has no place in feed %s", id, p.Feed)
 			continue
 		}
+		p.Feed.Tenant, p.Feed.Source = drover.TenantID(same.one(string(p.Feed.Tenant))), drover.SourceID(same.one(string(p.Feed.Source)))
 		p.Sink, p.Start, p.Seq, p.Beyond = id, *start, *seq, unpack(beyond).list()
 		out = append(out, p)
 	}

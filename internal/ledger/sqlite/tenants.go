@@ -230,7 +230,10 @@ func tenant(tx *tx, where string, args ...any) (drover.Tenant, error) {
 }
 
 func tenants(tx *tx, where string, args ...any) (out []drover.Tenant) {
-	var data, state string
+	var (
+		data, state string
+		same        intern
+	)
 	rows := tx.query(`SELECT data, state FROM tenants `+where+` ORDER BY name`, args...)
 	for rows.next(&data, &state) {
 		var t drover.Tenant
@@ -239,9 +242,28 @@ func tenants(tx *tx, where string, args ...any) (out []drover.Tenant) {
 			continue
 		}
 		t.State = drover.TenantState(state)
+		t.Cloud, t.App, t.Region = same.one(t.Cloud), same.one(t.App), same.one(t.Region)
+		for i, s := range t.Sources {
+			t.Sources[i] = drover.SourceID(same.one(string(s)))
+		}
 		out = append(out, t)
 	}
 	return out
+}
+
+// intern keeps one of many equal texts: lists of all tenants and all feeds are
+// kept in memory by those who ask for them.
+type intern map[string]string
+
+func (i *intern) one(s string) string {
+	if old, ok := (*i)[s]; ok {
+		return old
+	}
+	if *i == nil {
+		*i = make(intern)
+	}
+	(*i)[s] = s
+	return s
 }
 
 // Tenant returns one tenant by ID.
