@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -17,7 +16,7 @@ import (
 	"drover/internal/format"
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
-	"drover/internal/vault"
+	"drover/internal/ledger/sqlite/sqlitetest"
 )
 
 // siem is a pretend sink that remembers what it was sent.
@@ -126,18 +125,7 @@ func feed(n int) drover.Feed { return drover.Feed{Tenant: id(n), Source: drover.
 func story(t *testing.T, tenants int, f func(w *world)) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		key := filepath.Join(dir, "keys", "k")
-		if err := vault.Create(key); err != nil {
-			t.Fatal(err)
-		}
-		v, err := vault.Open(vault.Source{File: key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		store, err := sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: v, Place: "test"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := sqlitetest.Open(t, dir, sqlite.Options{Place: "test"})
 		w := &world{T: t, store: store, epochs: make(map[drover.Feed]drover.Epoch), n: make(map[drover.Feed]int)}
 		for n := range tenants {
 			if err := store.AddTenant(t.Context(), drover.Tenant{ID: id(n), Name: fmt.Sprint("t", n), Customer: drover.CustomerID(fmt.Sprint("c", n)), Sources: []drover.SourceID{drover.GraphAlerts}}); err != nil {
