@@ -32,6 +32,10 @@ func TestTenMillionAnswersAreScannedRight(t *testing.T) {
 			if i > 0 {
 				page = append(page, ',')
 			}
+			if rng.IntN(32) == 0 { // about where the open brackets fill a word, and where a row is deep
+				page = append(composed.Nested(rng, append(page, `{"id":"n","x":`...), []int{62, 126, 446}[rng.IntN(8)/3]+rng.IntN(6), names), '}')
+				continue
+			}
 			page = composed.JSON(rng, page, 1+rng.IntN(3), names)
 		}
 		page = append(page, ']')

@@ -138,6 +138,19 @@ func JSON(rng *rand.Rand, b []byte, depth int, names []string) []byte {
 	return append(b, '}')
 }
 
+// Nested appends a value that is nested in so many objects and arrays.
+func Nested(rng *rand.Rand, b []byte, levels int, names []string) []byte {
+	closers := make([]byte, levels)
+	for i := range closers {
+		if rng.IntN(2) == 0 {
+			b, closers[levels-1-i] = append(b, '['), ']'
+		} else {
+			b, closers[levels-1-i] = append(b, `{"a":`...), '}'
+		}
+	}
+	return append(JSON(rng, b, 1, names), closers...)
+}
+
 // Text appends a string: a name, here and there escaped in part, or a text
 // that a parser may trip over.
 func Text(rng *rand.Rand, b []byte, names []string) []byte {

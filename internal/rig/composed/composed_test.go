@@ -27,6 +27,9 @@ func TestMostOfWhatIsComposedIsWhole(t *testing.T) {
 	valid, damaged, deep := 0, 0, 0
 	for range 10_000 {
 		b := JSON(rng, nil, 5, []string{"id", "value"})
+		if deep%100 == 0 {
+			b = Nested(rng, nil, 100, []string{"id"})
+		}
 		if json.Valid(b) {
 			valid++
 		}
