@@ -11,7 +11,7 @@ import (
 )
 
 func TestTenMillionAnswersAreScannedRight(t *testing.T) {
-	names := []string{"id", "id", "id", "lastUpdateDateTime", "createdDateTime", "tenantId", "aadTenantId", "severity", "status", "other"}
+	names := []string{"id", "lastUpdateDateTime", "createdDateTime", "tenantId", "id", "aadTenantId", "severity", "status", "other"}
 	around := []string{"value", "error", "@odata.count", "@odata.nextLink", "@odata.context"}
 	n := composed.Each(t, composed.TenMillion, func(t *testing.T, rng *rand.Rand) {
 		var page []byte
@@ -36,7 +36,11 @@ func TestTenMillionAnswersAreScannedRight(t *testing.T) {
 				page = append(composed.Nested(rng, append(page, `{"id":"n","x":`...), []int{62, 126, 446}[rng.IntN(8)/3]+rng.IntN(6), names), '}')
 				continue
 			}
-			page = composed.JSON(rng, page, 1+rng.IntN(3), names)
+			if rng.IntN(4) > 0 {
+				page = composed.Object(rng, page, 1+rng.IntN(3), names)
+			} else {
+				page = composed.JSON(rng, page, 1+rng.IntN(3), names)
+			}
 		}
 		page = append(page, ']')
 		if !bare {

@@ -94,15 +94,19 @@ func Damage(rng *rand.Rand, text []byte, pieces ...string) []byte {
 
 // texts are the insides of JSON strings that a parser may trip over.
 var texts = []string{
-	"", "a", "A", "new", "high", "2026-03-02T08:03:41.5033333Z", `\u0061`, `\"`, `\\`, `\\\"`, `\/`, `\n`, `\u0000`, `\ud83d\ude00`, "\U0001F600", `\ud83d`, `\ude00\ud83d`, `\ud7ff\ue000`, `\ud800\udc00`, `\uDBFF\uDFFF`, `\udfff`, "\ufffd", `\ufffd`, "\u2028",
-	"\xff", "\xed\xa0\x80", "\x01", "\t", "]}", `[{\"`, ",", "é", "e\u0301", "0123456789abcdef", "#microsoft.graph.security.deviceEvidence", "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+	"", "a", "A", "new", "high", "2026-03-02T08:03:41.5033333Z", `\u0061`, `\"`, `\\`, `\\\"`, `\/`, `\n`, `\u0000`, `\ud83d\ude00`, "\U0001F600", `\ud7ff\ue000`, `\ud800\udc00`, `\uDBFF\uDFFF`, "\ufffd", `\ufffd`, "\u2028",
+	"]}", `[{\"`, ",", "é", "e\u0301", "0123456789abcdef", "#microsoft.graph.security.deviceEvidence", "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
 }
+
+// broken are those that a strict parser refuses; they are rare.
+var broken = []string{`\ud83d`, `\ude00\ud83d`, `\udfff`, "\xff", "\xed\xa0\x80", "\x01", "\t"}
 
 var numbers = []string{"0", "-0", "1", "-1", "1.0", "10e-1", "0.1e1", "1E+0", "100", "1e2", "9007199254740993", "9007199254740992", "1e999", "-2.5e+3", "0e9", "1e2147483648", "10e2147483647", "1e-99999999999", "18446744073709551616", "0.30000000000000004"}
 
 // JSON appends a value, nested up to depth levels. Names of members are drawn
 // from names, and so are some texts. It is what encoding/json takes, but for
-// control characters in strings, which are rare; names may stand twice.
+// control characters in strings. These are rare, and so are names that stand
+// twice, half surrogate pairs and what is no UTF-8.
 func JSON(rng *rand.Rand, b []byte, depth int, names []string) []byte {
 	kind := rng.IntN(10)
 	if depth <= 0 {
@@ -126,12 +130,24 @@ func JSON(rng *rand.Rand, b []byte, depth int, names []string) []byte {
 		}
 		return append(b, ']')
 	}
+	return Object(rng, b, depth, names)
+}
+
+// Object appends an object whose values are nested up to depth-1 levels.
+func Object(rng *rand.Rand, b []byte, depth int, names []string) []byte {
 	b = append(b, '{')
-	for i := range rng.IntN(5) {
+	first, stride := rng.IntN(len(names)), 1+2*rng.IntN(2)
+	for i := range rng.IntN(6) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = space(rng, Text(rng, space(rng, b), names))
+		if b = space(rng, b); rng.IntN(8) == 0 {
+			b = Text(rng, b, names)
+		} else {
+			b = name(rng, append(b, '"'), names[(first+i*stride)%len(names)])
+			b = append(b, '"')
+		}
+		b = space(rng, b)
 		b = JSON(rng, space(rng, append(b, ':')), depth-1, names)
 		b = space(rng, b)
 	}
@@ -151,28 +167,35 @@ func Nested(rng *rand.Rand, b []byte, levels int, names []string) []byte {
 	return append(JSON(rng, b, 1, names), closers...)
 }
 
-// Text appends a string: a name, here and there escaped in part, or a text
-// that a parser may trip over.
+// Text appends a string: a name, or a text that a parser may trip over.
 func Text(rng *rand.Rand, b []byte, names []string) []byte {
 	b = append(b, '"')
-	n := rng.IntN(2*len(names) + len(texts))
-	switch {
-	case n < len(names) && rng.IntN(8) == 0:
-		for _, c := range []byte(names[n]) {
-			if rng.IntN(3) == 0 {
-				b = fmt.Appendf(b, `\u%04x`, c)
-			} else {
-				b = append(b, c)
-			}
-		}
-	case n < 2*len(names):
-		b = append(b, names[n%len(names)]...)
+	switch n := rng.IntN(len(names) + len(texts)); {
+	case n < len(names):
+		b = name(rng, b, names[n])
+	case rng.IntN(32) == 0:
+		b = append(b, broken[rng.IntN(len(broken))]...)
 	default:
 		for range 1 + rng.IntN(3)/2 {
 			b = append(b, texts[rng.IntN(len(texts))]...)
 		}
 	}
 	return append(b, '"')
+}
+
+// name appends a name, here and there escaped in part.
+func name(rng *rand.Rand, b []byte, name string) []byte {
+	if rng.IntN(16) > 0 {
+		return append(b, name...)
+	}
+	for _, c := range []byte(name) {
+		if rng.IntN(3) == 0 {
+			b = fmt.Appendf(b, `\u%04x`, c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return b
 }
 
 // blanks are what may stand between tokens; mostly nothing does.
