@@ -36,11 +36,11 @@ bench: ## every benchmark once, with memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for 10 s
-	@$(CITEST) fuzz
+fuzz: ## every fuzz target for 10 s; TIME=10000000x for a count, ONLY='^FuzzScan$$' for one
+	@$(CITEST) fuzz '$(TIME)' '$(ONLY)'
 
 .PHONY: soak
-soak: ## the long tests: many kills, many seeds; hours
+soak: ## the long tests: many kills, many seeds, ten million inputs a parser; hours
 	@$(CITEST) soak
 
 .PHONY: receivers

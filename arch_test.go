@@ -231,6 +231,7 @@ func TestTheRulesBite(t *testing.T) {
 		{"drover/internal/fault", "drover", false},
 		{"drover/cmd/drover", "drover/internal/lab", true},
 		{"drover/cmd/drover", "drover/internal/ledger/ledgertest", false},
+		{"drover/cmd/drover", "drover/internal/ledger/sqlite/sqlitetest", false},
 		{"drover/cmd/drover", "drover/internal/rig/powercut", false},
 		{"drover/cmd/drover", "drover/internal/proof", false},
 		{"drover/internal/tools/citest", "drover/internal/proof", false},

@@ -208,38 +208,6 @@ func TestASpanHoldsItsBeginAndNotItsEnd(t *testing.T) {
 	}
 }
 
-// FuzzParseInstant compares with time.Parse wherever that reads the text too.
-func FuzzParseInstant(f *testing.F) {
-	for text := range instants {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ParseInstant(text)
-		if err != nil {
-			if got != NoInstant || err.Error() != errTime.Error() {
-				t.Fatalf("%q: %d, %v", text, got, err)
-			}
-			// time.Parse takes an offset of sixty minutes and more.
-			at, err := time.Parse(time.RFC3339Nano, text)
-			if err == nil && at.UTC().Year() >= 1 && at.UTC().Year() <= 9999 && offsetOf(at) < 15*time.Hour && strings.HasSuffix(text, at.Format("Z07:00")) {
-				t.Fatalf("%q is %s and was refused", text, at)
-			}
-			return
-		}
-		if back, err := ParseInstant(got.String()); err != nil || back != got {
-			t.Fatalf("%q is written as %s and read back as %s, %v", text, got, back, err)
-		}
-		if at, err := time.Parse(time.RFC3339Nano, text); err == nil && InstantOf(at) != got {
-			t.Fatalf("%q is %s, not %s", text, at.UTC(), got)
-		}
-	})
-}
-
-func offsetOf(t time.Time) time.Duration {
-	_, sec := t.Zone()
-	return (time.Duration(sec) * time.Second).Abs()
-}
-
 func ExampleParseInstant() {
 	i, err := ParseInstant("2026-03-02T10:03:41.503333399+02:00")
 	fmt.Println(i, err)

@@ -18,8 +18,8 @@ import (
 	"drover/internal/admin"
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/ledger/sqlite/sqlitetest"
 	"drover/internal/proof"
-	"drover/internal/vault"
 )
 
 var began = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -36,20 +36,8 @@ type world struct {
 
 func newWorld(t *testing.T, tenants ...string) *world {
 	t.Helper()
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	if err := vault.Create(key); err != nil {
-		t.Fatal(err)
-	}
-	v, err := vault.Open(vault.Source{File: key})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &world{T: t, clock: began, epochs: make(map[drover.Feed]drover.Epoch)}
-	w.Store, err = sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: v, Clock: func() time.Time { return w.clock }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.Store = sqlitetest.Open(t, t.TempDir(), sqlite.Options{Clock: func() time.Time { return w.clock }})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)

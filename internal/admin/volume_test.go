@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,9 +12,9 @@ import (
 	"drover"
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/ledger/sqlite/sqlitetest"
 	"drover/internal/proof"
 	"drover/internal/revision"
-	"drover/internal/vault"
 )
 
 // told is a state of an alert as the test knows it.
@@ -32,18 +31,7 @@ func TestVolumeCountsWhatEachChoiceWouldHaveSent(t *testing.T) {
 	dir := t.TempDir()
 	counted, wrong := 0, 0
 	synctest.Test(t, func(t *testing.T) {
-		key := filepath.Join(dir, "keys", "k")
-		if err := vault.Create(key); err != nil {
-			t.Fatal(err)
-		}
-		v, err := vault.Open(vault.Source{File: key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		store, err := sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: v, Place: "test"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := sqlitetest.Open(t, dir, sqlite.Options{Place: "test"})
 		defer func() { _ = store.Close() }()
 		rng := rand.New(rand.NewPCG(5, 5))
 		stories := make(map[drover.TenantID][]told)

@@ -474,4 +474,4 @@ func of(s drover.SourceID, a *api, size int) drover.Source {
 	return sources[s](o)
 }
 
-func mde(a *api) *MDEAlerts { return NewMDEAlerts(options(a)) }
+func mde(a *api) *Listing { return NewMDEAlerts(options(a)) }

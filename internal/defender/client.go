@@ -161,14 +161,6 @@ func (c *client) outside(err error) error {
 		Hint: "the API gave a link that leads elsewhere; no token was sent there"}
 }
 
-// Texts by which the API tells causes of a refusal apart (reference
-// graph-security §10).
-var (
-	rolesTexts      = []string{"missing application roles", "required roles"}
-	noDefenderTexts = []string{"not provisioned", "account mode is inactive", "license", "not onboarded"}
-	audienceTexts   = []string{"authorization payload", "audience"}
-)
-
 // refused makes an error of an answer that is not a page: who must do what.
 func (c *client) refused(res *httpx.Response) error {
 	e, message := httpx.Explain(c.op, res)
@@ -176,22 +168,13 @@ func (c *client) refused(res *httpx.Response) error {
 	if httpx.IsHTML(res) || e.Kind != drover.Denied {
 		return e
 	}
-	says := func(texts []string) bool {
-		m := strings.ToLower(message)
-		for _, t := range texts {
-			if strings.Contains(m, t) {
-				return true
-			}
-		}
-		return false
-	}
-	denied := res.Status == http.StatusForbidden || res.Status == http.StatusUnauthorized
+	reason := reasonOf(res.Status, e.Code, message)
 	switch {
-	case denied && (says(noDefenderTexts) || e.Code == "DisabledFeature"):
+	case reason == NoDefender:
 		e.Hint = "the tenant has no active Defender: the customer must license it and open its portal once"
-	case denied && says(rolesTexts):
+	case reason == MissingRole:
 		e.Hint = "a permission is missing: the customer's admin must consent to " + c.permission
-	case denied && says(audienceTexts):
+	case reason == wrongAudience:
 		e.Hint = "the API does not take a token of this audience: host and audience of an API are two settings of the tenant's cloud; check both in the config"
 	case res.Status == http.StatusUnauthorized:
 		e.Hint = "the API does not accept a fresh token: check the tenant's cloud, and whether its conditional access policies shut the app out"
@@ -204,7 +187,7 @@ func (c *client) refused(res *httpx.Response) error {
 	case res.Status == http.StatusBadRequest:
 		e.Hint = "the API does not take the question; if it lasts, the API has changed and drover needs an update"
 	}
-	e.Err = because(res.Status, e.Code, message, e.Err)
+	e.Err = reason.because(e.Err)
 	return e
 }
 

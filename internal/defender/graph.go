@@ -107,7 +107,7 @@ type graphPass struct {
 	run       *run        // a run of equal times that is read by links
 	windows   *windows    // a stretch that is read in windows
 	held      drover.Page // what a step that failed had to say, beside rows
-	owed      error       // of a step that had read rows before it failed; they were returned first
+	owed      debt        // of a step that had read rows before it failed
 	unchecked *unchecked
 	fails     int // failures of the step at hand
 	shrink    int // how often $top is halved for failures
@@ -134,8 +134,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 	if p.done {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
-	if err := p.owed; err != nil {
-		p.owed = nil
+	if err := p.owed.take(); err != nil {
 		return drover.Page{}, err
 	}
 	if p.unchecked == nil {
@@ -158,9 +157,7 @@ func (p *graphPass) Next(ctx context.Context) (drover.Page, error) {
 		if p.fails++; shrinks(err, p.fails) {
 			p.shrink++
 		}
-		if len(out.Rows) > 0 {
-			// What was shown may not be shown again: the error waits.
-			p.owed = err
+		if err = p.owed.behind(len(out.Rows), err); err == nil {
 			out.Server, out.Through = p.clock.date, p.through
 			return out, nil
 		}

@@ -18,16 +18,57 @@ type listing struct {
 	source     drover.SourceID
 	op, path   string
 	fields     *fields
+	page, most int           // rows that are asked for at once, or from which an answer is taken for cut; and at most
 	widest     time.Duration // of a window
 	doubt      int           // rows from which an answer is checked for being cut at an unknown number
 	divide     []condition   // by which a moment is divided that no answer shows whole
 	exact      bool          // it says of its bounds whether they are included
 	offsets    bool          // it takes $top and $skip, and may give links
+	nameless   bool          // its rows name no tenant
 	permission string
 	forbidden  string // the hint to a 403 that says nothing, if it is not the usual one
 	gone       string // the hint when the API is not there
 	// url renders a question.
 	url func(collection string, q stretch) string
+}
+
+// Listing reads one of the APIs of Defender for Endpoint.
+type Listing struct {
+	opt  Options
+	of   *listing
+	vain *vain
+	tops *tops
+}
+
+func newListing(opt Options, of *listing) *Listing {
+	if opt.PageSize <= 0 {
+		opt.PageSize = of.page
+	}
+	opt.PageSize = min(opt.PageSize, of.most)
+	return &Listing{opt: opt.withDefaults(), of: of, vain: newVain(), tops: newTops()}
+}
+
+// ID is drover.MDEAlerts or drover.SIEMDetections.
+func (s *Listing) ID() drover.SourceID { return s.of.source }
+
+// Version of the reading rules.
+func (s *Listing) Version() int { return 1 }
+
+// Retention is the tenant's, 180 days (reference mde-api §4); the pages of the
+// SIEM API say no more (reference siem-api §3).
+func (s *Listing) Retention() time.Duration { return 180 * 24 * time.Hour }
+
+// NamesTenant: every alert of Defender for Endpoint carries aadTenantId, and
+// one that does not is counted; a detection names no tenant, the token does.
+func (s *Listing) NamesTenant() bool { return !s.of.nameless }
+
+// Read begins a pass.
+func (s *Listing) Read(t drover.Tenant, span drover.Span) drover.Pass {
+	return &listingPass{
+		client: client{opt: s.opt, source: s.of.source, op: s.of.op, tenant: t, vain: s.vain, clock: newClock(s.opt.Now), permission: s.of.permission, forbidden: s.of.forbidden, gone: s.of.gone, retiring: true,
+			header: http.Header{"Accept": {"application/json"}}},
+		of: s.of, tops: s.tops, span: span, at: max(span.From, beginOfTime), width: windowFirst, through: span.From, next: span.From, givenTo: drover.NoInstant, full: s.opt.PageSize, believed: drover.NoInstant,
+	}
 }
 
 // stretch is one question to a listing.
@@ -69,17 +110,9 @@ type listingPass struct {
 	heard    clock   // of the answer to that moment as a whole
 	ends     bool    // with it ends the span
 	fails    int
-	owed     error // of a window that was not read whole; the rows it showed were returned first
+	owed     debt // of a window that was not read whole
 	over     bool
 	believed drover.Instant // the newest time of a row that can be believed
-}
-
-func (l *listing) read(opt Options, t drover.Tenant, span drover.Span, v *vain, known *tops) drover.Pass {
-	return &listingPass{
-		client: client{opt: opt, source: l.source, op: l.op, tenant: t, vain: v, clock: newClock(opt.Now), permission: l.permission, forbidden: l.forbidden, gone: l.gone, retiring: true,
-			header: http.Header{"Accept": {"application/json"}}},
-		of: l, tops: known, span: span, at: max(span.From, beginOfTime), width: windowFirst, through: span.From, next: span.From, givenTo: drover.NoInstant, full: opt.PageSize, believed: drover.NoInstant,
-	}
 }
 
 // Next returns the next part of a window.
@@ -91,8 +124,8 @@ func (p *listingPass) Next(ctx context.Context) (drover.Page, error) {
 		return drover.Page{}, &drover.Error{Op: p.op, Tenant: p.tenant.ID, Kind: drover.Broken, Err: errOver}
 	}
 	if len(p.queue) == 0 {
-		err := p.owed
-		if p.owed = nil; err == nil {
+		err := p.owed.take()
+		if err == nil {
 			p.release()
 			p.head = drover.Page{}
 			if len(p.parts) > 0 {
@@ -100,9 +133,7 @@ func (p *listingPass) Next(ctx context.Context) (drover.Page, error) {
 			} else {
 				err = p.nextWindow(ctx)
 			}
-			if err != nil && len(p.queue) > 0 {
-				p.owed, err = err, nil // what was shown may not be shown again: the error waits
-			}
+			err = p.owed.behind(len(p.queue), err)
 		}
 		if err != nil {
 			if p.fails++; shrinks(err, p.fails) {
@@ -110,7 +141,7 @@ func (p *listingPass) Next(ctx context.Context) (drover.Page, error) {
 			}
 			return drover.Page{}, err
 		}
-		if p.owed == nil {
+		if p.owed.err == nil {
 			p.fails = 0
 		}
 	}

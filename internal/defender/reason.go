@@ -2,6 +2,7 @@ package defender
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -28,27 +29,47 @@ func (r *Refusal) Error() string { return r.err.Error() }
 // Unwrap returns it.
 func (r *Refusal) Unwrap() error { return r.err }
 
-// because adds the reason to the error of an answer, if it tells one. The
-// message is only looked into.
-func because(status int, code, message string, err error) error {
-	says := func(texts ...string) bool {
-		m := strings.ToLower(message)
-		for _, t := range texts {
-			if strings.Contains(m, t) {
-				return true
-			}
-		}
-		return false
+// What a 401 or 403 may say that is no tenant's fault. No Refusal carries it.
+const (
+	wrongAudience Reason = "wrong audience" // the token is for another API
+	badToken      Reason = "bad token"      // and not accepted here
+)
+
+// Texts by which the API tells causes of a refusal apart (reference
+// graph-security §10).
+var (
+	rolesTexts      = []string{"missing application roles", "required roles"}
+	noDefenderTexts = []string{"not provisioned", "account mode is inactive", "license", "not onboarded"}
+	audienceTexts   = []string{"authorization payload", "audience"}
+)
+
+// reasonOf classifies an answer by its status, code and words, "" if its status
+// is none of a refusal.
+func reasonOf(status int, code, message string) Reason {
+	message = strings.ToLower(message)
+	says := func(texts []string) bool {
+		return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(message, t) })
 	}
 	switch {
 	case status != http.StatusForbidden && status != http.StatusUnauthorized:
-		return err
-	case says(noDefenderTexts...), says("not onboarded"), code == "DisabledFeature":
-		return &Refusal{NoDefender, err}
-	case says(rolesTexts...):
-		return &Refusal{MissingRole, err}
-	case says("authorization payload", "audience"), code == "InvalidAuthenticationToken", code == "insufficient_claims", status == http.StatusUnauthorized:
-		return err // of the token, not of the tenant
+		return ""
+	case says(noDefenderTexts), code == "DisabledFeature":
+		return NoDefender
+	case says(rolesTexts):
+		return MissingRole
+	case says(audienceTexts):
+		return wrongAudience
+	case code == "InvalidAuthenticationToken", code == "insufficient_claims", status == http.StatusUnauthorized:
+		return badToken
 	}
-	return &Refusal{EitherOne, err}
+	return EitherOne
+}
+
+// because adds a reason that lies with the tenant to the error of an answer.
+func (r Reason) because(err error) error {
+	switch r {
+	case MissingRole, NoDefender, EitherOne:
+		return &Refusal{r, err}
+	}
+	return err
 }

@@ -27,7 +27,7 @@ func TestAnAnswersWordsTellTheReason(t *testing.T) {
 		"a bad question":           {400, "BadRequest", "No license", ""},
 		"gone":                     {410, "410", "", ""},
 	} {
-		err := because(tt.status, tt.code, tt.message, plain)
+		err := reasonOf(tt.status, tt.code, tt.message).because(plain)
 		r, ok := errors.AsType[*Refusal](err)
 		if ok != (tt.want != "") || ok && r.Reason != tt.want || !errors.Is(err, plain) || err.Error() != plain.Error() {
 			t.Errorf("%s: %v", name, err)

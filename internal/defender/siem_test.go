@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func siem(a *api) *SIEMDetections { return NewSIEMDetections(options(a)) }
+func siem(a *api) *Listing { return NewSIEMDetections(options(a)) }
 
 func TestWindowsAreBoundedOnBothSidesAndNeverBeyondTheServersNow(t *testing.T) {
 	want := entries("d", 300, t0.Add(-50*time.Hour), 10*time.Minute)

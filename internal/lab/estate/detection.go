@@ -1,6 +1,52 @@
 package estate
 
-import "strconv"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// unixTicks is 1970 in .NET's 100 ns since the year 1.
+const unixTicks = 621355968000000000
+
+// Device groups and tags of detections.
+var (
+	groups = []string{"", "UKMachines", "FranceMachines", "Servers & more"}
+	tags   = []string{"", "kiosk", "vip"}
+)
+
+// detections writes the SIEM API's rows from the same alerts: one to three per
+// alert, some of them days after the first (reference siem-api §1, §9).
+func (w *writer) detections(from, to *list) {
+	for _, r := range from.later {
+		if r.Rev > 0 || r.Kind != "" {
+			continue
+		}
+		// The number before the line is a .NET tick count, the one behind it may be
+		// negative.
+		alert := fmt.Sprintf("da%d_%d", unixTicks+r.Created.UnixNano()/100, int32(w.m.r.Uint32())) //nolint:gosec // so it is meant
+		for part := range 1 + w.m.r.IntN(3) {
+			processed := r.Created.Add(time.Duration(1+w.m.r.IntN(300)) * time.Second)
+			if part > 0 && w.m.r.IntN(8) == 0 {
+				processed = processed.Add(time.Duration(w.m.r.IntN(72)) * time.Hour)
+			}
+			processed = processed.Add(time.Duration(w.m.r.IntN(1e7)) * 100).Truncate(100)
+			hash := sha256.Sum256([]byte(w.m.hex(42)))
+			ioc := base64.StdEncoding.EncodeToString(hash[:])
+			d := &Row{ID: alert + ":" + ioc, Created: r.Created, Changed: processed, tenant: w.opt.ID, severity: w.m.pick("Informational", "Low", "Medium", "High"), tpl: r.tpl, pieces: part}
+			d.group, d.deviceTag, d.cloudTag = groups[len(to.later)%len(groups)], tags[len(to.later)/2%len(tags)], tags[len(to.later)/3%len(tags)]
+			w.pushAt(to, d, processed.Add(time.Duration(w.m.r.IntN(900))*time.Millisecond))
+			if w.opt.Reprocess && w.m.r.IntN(10) == 0 {
+				again := *d
+				again.Rev = 1
+				again.Changed = processed.Add(time.Duration(30+w.m.r.IntN(600)) * time.Second)
+				w.pushAt(to, &again, again.Changed)
+			}
+		}
+	}
+}
 
 // Shape is how detections are written: the documents contradict each other and
 // the years changed it (reference siem-api §4).

@@ -7,9 +7,6 @@ package estate
 import (
 	"cmp"
 	"container/heap"
-	"crypto/sha256"
-	"encoding/base64"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -53,73 +50,6 @@ type Options struct {
 	Reprocess   bool          // some come back with a newer LastProcessedTimeUtc
 }
 
-// Row is one state of one alert, ready to be rendered.
-type Row struct {
-	ID      string
-	Rev     int
-	Changed time.Time
-	Created time.Time
-	Visible time.Time
-	Kind    string // "", foreign, unnamed, bad
-	Claims  string // the tenant that the row names, if Kind says so
-	Text    string // the change time as served
-	Raw     []byte // served as it is, if set
-
-	severity, status              string
-	classification, determination string            // "" is null
-	assigned                      string            // "" is null
-	service                       string            // of a raw row; others have their template's
-	group, deviceTag, cloudTag    string            // of a detection
-	incident                      uint64            // of an alert; 0: one that follows from its template
-	redirect                      uint64            // of an incident that was merged into another; 0: it was not
-	words                         map[string]string // of a raw row: what else it can be filtered by
-	tenant                        string
-	tpl                           *template
-	pieces                        int // of the template's evidence; of a detection: its AlertPart
-	comments                      int
-	merges                        int  // how often its incident was merged into another
-	silent                        bool // changed, its time did not
-	before                        *Row // the state that a lagging replica shows
-	older                         *Row // the state that was shown before this one
-}
-
-// Service is the alert's serviceSource.
-func (r *Row) Service() string {
-	if r.Raw != nil && r.service != "" || r.tpl == nil {
-		return r.service
-	}
-	return r.tpl.service
-}
-
-// Word is the value of a property that alerts can be filtered by and that is
-// no time; "" stands for null.
-func (r *Row) Word(property string) string {
-	switch property {
-	case "severity":
-		return r.severity
-	case "status":
-		return r.status
-	case "serviceSource":
-		return r.Service()
-	case "classification":
-		return r.classification
-	case "determination":
-		return r.determination
-	case "assignedTo":
-		return r.assigned
-	}
-	return r.mdeWord(property)
-}
-
-// Group, DeviceTag and CloudTag are what detections can be chosen by.
-func (r *Row) Group() string { return r.group }
-
-// DeviceTag is the device's tag from its registry.
-func (r *Row) DeviceTag() string { return r.deviceTag }
-
-// CloudTag is the device's tag from the portal.
-func (r *Row) CloudTag() string { return r.cloudTag }
-
 // list is what one source of one tenant shows, in the order of change times.
 type list struct {
 	source  string
@@ -133,10 +63,14 @@ type list struct {
 // schedule is a heap of rows by when they become visible.
 type schedule []*Row
 
-func (s schedule) Len() int           { return len(s) }
+func (s schedule) Len() int { return len(s) }
+
 func (s schedule) Less(i, j int) bool { return s[i].Visible.Before(s[j].Visible) }
-func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *schedule) Push(x any)        { *s = append(*s, x.(*Row)) }
+
+func (s schedule) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
+
+func (s *schedule) Push(x any) { *s = append(*s, x.(*Row)) }
+
 func (s *schedule) Pop() any {
 	old := *s
 	r := old[len(old)-1]
@@ -442,145 +376,6 @@ func (e *Estate) Tenants() []string {
 	return ids
 }
 
-// writer writes a tenant's story.
-type writer struct {
-	e    *Estate
-	opt  Options
-	m    maker
-	n    int
-	tied time.Time
-	ties int
-}
-
-// alert writes one alert and what becomes of it. A backlog alert is visible by
-// `by`.
-func (w *writer) alert(l *list, at, by time.Time) {
-	tpl := w.e.tpls[w.m.r.IntN(len(w.e.tpls))]
-	w.n++
-	// Fractions of a second differ in length, up to seven digits.
-	created := at.Truncate([]time.Duration{100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}[w.n%8]).UTC()
-	// What happens while somebody looks on happens within the story's horizon.
-	delay, pace := 90*time.Second, 240*time.Second
-	if by.IsZero() {
-		delay, pace = time.Second, max(w.opt.Horizon/4, 2*time.Second)
-	}
-	r := &Row{ID: tpl.prefix + w.m.guid() + "_1", Created: created, Changed: grid(at.Add(w.within(delay))), tenant: w.opt.ID,
-		severity: w.m.pick("informational", "low", "medium", "high"), status: "new", tpl: tpl, pieces: max(1, len(tpl.evidence)-w.m.r.IntN(3))}
-	if w.opt.Ties > 0 && w.ties < w.opt.Ties {
-		if w.tied.IsZero() {
-			w.tied = r.Changed
-		}
-		r.Changed = w.tied
-		w.ties++
-	}
-	if w.n <= w.opt.Twins {
-		r.ID = fmt.Sprintf("da00000000-0000-4000-a000-%012d_1", w.n)
-	}
-	w.push(l, r, by)
-	for w.m.r.Float64() < w.opt.Updates/(1+w.opt.Updates) {
-		next := *r
-		next.Rev++
-		next.before, next.silent = nil, false
-		next.Changed = grid(r.Changed.Add(time.Second + w.within(pace)))
-		if by.IsZero() && next.Changed.After(w.e.start.Add(w.opt.Horizon)) {
-			break
-		}
-		switch w.m.r.IntN(5) {
-		case 0:
-			next.status, next.assigned = w.m.pick("inProgress", "resolved"), "analyst@mssp.example"
-		case 1:
-			next.classification, next.determination = w.m.pick("truePositive", "falsePositive"), "other"
-		case 2:
-			next.pieces = min(next.pieces+1, len(tpl.evidence))
-			next.comments++
-		case 3:
-			next.comments++
-			next.merges += next.Rev % 2
-		case 4: // a touch: nothing but the time
-		}
-		r = &next
-		w.push(l, r, by)
-	}
-	// Silently changed are young rows: an old one would be out of anybody's sight.
-	if w.m.r.Float64() < w.opt.Silent && w.e.start.Sub(r.Changed) < time.Minute {
-		next := *r
-		next.Rev++
-		next.comments++
-		next.silent, next.before = true, r
-		next.Visible = time.Time{}
-		w.pushAt(l, &next, maxTime(r.Visible, w.e.start).Add(time.Second+w.within(min(10*time.Second, w.opt.Horizon/4))))
-	}
-}
-
-// within draws a duration below d.
-func (w *writer) within(d time.Duration) time.Duration {
-	return time.Duration(w.m.r.Float64() * float64(d))
-}
-
-func (w *writer) push(l *list, r *Row, by time.Time) {
-	visible := r.Changed.Add(time.Duration(w.m.r.IntN(900)) * time.Millisecond)
-	// Late rows are young: how late a row may show is bounded by LateMax, so an
-	// old one has shown long ago.
-	if w.m.r.Float64() < w.opt.LateShare && w.opt.LateMax > 0 {
-		visible = r.Changed.Add(w.within(w.opt.LateMax))
-	}
-	if !by.IsZero() && visible.After(by) && w.e.start.Sub(r.Changed) > w.opt.LateMax {
-		visible = by
-	}
-	w.pushAt(l, r, visible)
-}
-
-func (w *writer) pushAt(l *list, r *Row, visible time.Time) {
-	r.Text, r.Visible = Text(r.Changed), visible
-	l.later = append(l.later, r)
-}
-
-// special writes rows that should not be there. plain makes one without
-// identity and times.
-func (w *writer) special(l *list, plain func() *Row) {
-	put := func(n int, kind string, make func(i int, r *Row)) {
-		for i := range n {
-			r := plain()
-			at := w.e.start.Add(-time.Duration(1+w.m.r.IntN(600)) * time.Second)
-			if w.opt.Horizon > 0 && i%2 == 1 {
-				at = w.e.start.Add(time.Duration(w.m.r.Float64() * float64(w.opt.Horizon/2)))
-			}
-			r.ID, r.Created, r.Changed, r.tenant, r.Kind = w.specialID(l.source, r), at, grid(at), w.opt.ID, kind
-			make(i, r)
-			w.pushAt(l, r, at)
-		}
-	}
-	put(w.opt.Foreign, "foreign", func(_ int, r *Row) { r.Claims = w.m.guid() })
-	// Unnamed rows are the tenant's own, and owed: they are no special rows to
-	// the judge.
-	put(w.opt.Unnamed, "", func(i int, r *Row) { r.Claims = []string{"null", `"contoso"`, `""`}[i%3] })
-	put(w.opt.Bad, "bad", func(i int, r *Row) {
-		body := string(w.e.render(l.source, r))
-		switch i % 4 {
-		case 0:
-			body = strings.Replace(body, `"id":`, `"noid":`, 1)
-		case 1:
-			body = strings.Replace(body, `"id":`, `"id":"twice","id":`, 1)
-		case 2:
-			body = strings.Replace(body, `"id":"`+r.ID+`"`, `"id":null`, 1)
-		case 3:
-			body = strings.Replace(body, `"id":"`+r.ID+`"`, `"id":7`, 1)
-		}
-		r.Raw = []byte(body)
-	})
-}
-
-// specialID is the identity of a special row of a source.
-func (w *writer) specialID(source string, r *Row) string {
-	switch source {
-	case Incidents:
-		return strconv.Itoa(900_000_000 + w.m.r.IntN(100_000_000))
-	case MDE:
-		return w.m.guid() + "_1"
-	}
-	return r.tpl.prefix + w.m.guid() + "_1"
-}
-
 // render is a row of a source as its first read shows it.
 func (e *Estate) render(source string, r *Row) []byte {
 	switch source {
@@ -590,51 +385,4 @@ func (e *Estate) render(source string, r *Row) []byte {
 		return e.RenderEndpoint(nil, r, 0, Options{}, true)
 	}
 	return e.Render(nil, r, 0, Options{})
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// unixTicks is 1970 in .NET's 100 ns since the year 1.
-const unixTicks = 621355968000000000
-
-// Device groups and tags of detections.
-var (
-	groups = []string{"", "UKMachines", "FranceMachines", "Servers & more"}
-	tags   = []string{"", "kiosk", "vip"}
-)
-
-// detections writes the SIEM API's rows from the same alerts: one to three per
-// alert, some of them days after the first (reference siem-api §1, §9).
-func (w *writer) detections(from, to *list) {
-	for _, r := range from.later {
-		if r.Rev > 0 || r.Kind != "" {
-			continue
-		}
-		// The number before the line is a .NET tick count, the one behind it may be
-		// negative.
-		alert := fmt.Sprintf("da%d_%d", unixTicks+r.Created.UnixNano()/100, int32(w.m.r.Uint32())) //nolint:gosec // so it is meant
-		for part := range 1 + w.m.r.IntN(3) {
-			processed := r.Created.Add(time.Duration(1+w.m.r.IntN(300)) * time.Second)
-			if part > 0 && w.m.r.IntN(8) == 0 {
-				processed = processed.Add(time.Duration(w.m.r.IntN(72)) * time.Hour)
-			}
-			processed = processed.Add(time.Duration(w.m.r.IntN(1e7)) * 100).Truncate(100)
-			hash := sha256.Sum256([]byte(w.m.hex(42)))
-			ioc := base64.StdEncoding.EncodeToString(hash[:])
-			d := &Row{ID: alert + ":" + ioc, Created: r.Created, Changed: processed, tenant: w.opt.ID, severity: w.m.pick("Informational", "Low", "Medium", "High"), tpl: r.tpl, pieces: part}
-			d.group, d.deviceTag, d.cloudTag = groups[len(to.later)%len(groups)], tags[len(to.later)/2%len(tags)], tags[len(to.later)/3%len(tags)]
-			w.pushAt(to, d, processed.Add(time.Duration(w.m.r.IntN(900))*time.Millisecond))
-			if w.opt.Reprocess && w.m.r.IntN(10) == 0 {
-				again := *d
-				again.Rev = 1
-				again.Changed = processed.Add(time.Duration(30+w.m.r.IntN(600)) * time.Second)
-				w.pushAt(to, &again, again.Changed)
-			}
-		}
-	}
 }

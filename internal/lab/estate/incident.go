@@ -89,23 +89,13 @@ func (w *writer) group(from *list) (groups []*group) {
 // others as analysts have it.
 func (w *writer) incident(to *list, g *group) {
 	first := g.states[0]
-	delay, pace := 90*time.Second, 240*time.Second
 	if first.Created.Before(w.e.start) {
 		g.by = w.e.start.Add(-time.Second)
-	} else {
-		delay, pace = time.Second, max(w.opt.Horizon/4, 2*time.Second)
 	}
+	delay, _ := w.pace(g.by)
 	created := grid(first.Created.Add(w.within(delay)))
 	r := &Row{ID: strconv.FormatUint(g.id, 10), Created: created, Changed: created, tenant: w.opt.ID, severity: first.severity, status: "active", tpl: first.tpl, incident: g.id}
-	g.states = []*Row{r}
-	w.push(to, r, g.by)
-	for w.m.r.Float64() < w.opt.Updates/(1+w.opt.Updates) {
-		next := *r
-		next.Rev++
-		next.Changed = grid(r.Changed.Add(time.Second + w.within(pace)))
-		if g.by.IsZero() && next.Changed.After(w.e.start.Add(w.opt.Horizon)) {
-			break
-		}
+	g.states = w.life(to, r, g.by, func(next *Row) {
 		switch w.m.r.IntN(6) {
 		case 0:
 			next.status, next.assigned = w.m.pick("inProgress", "awaitingAction"), "analyst@mssp.example"
@@ -120,18 +110,7 @@ func (w *writer) incident(to *list, g *group) {
 			next.pieces++
 		case 5: // a touch: nothing but the time
 		}
-		r = &next
-		g.states = append(g.states, r)
-		w.push(to, r, g.by)
-	}
-	if w.m.r.Float64() < w.opt.Silent && w.e.start.Sub(r.Changed) < time.Minute {
-		next := *r
-		next.Rev++
-		next.comments++
-		next.silent, next.before = true, r
-		g.states = append(g.states, &next)
-		w.pushAt(to, &next, maxTime(r.Visible, w.e.start).Add(time.Second+w.within(min(10*time.Second, w.opt.Horizon/4))))
-	}
+	})
 }
 
 // merge puts an incident into another: it stays in the list as redirected, and
@@ -150,10 +129,7 @@ func (w *writer) merge(from, to *list, g, into *group) {
 		}
 	}
 	by := g.by
-	pace := 240 * time.Second
-	if by.IsZero() {
-		pace = max(w.opt.Horizon/4, 2*time.Second)
-	}
+	_, pace := w.pace(by)
 	if at = grid(at.Add(time.Second + w.within(pace))); at.After(w.e.start.Add(w.opt.Horizon)) {
 		return
 	}

@@ -25,10 +25,10 @@ import (
 	"drover/internal/lab/estate"
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
+	"drover/internal/ledger/sqlite/sqlitetest"
 	"drover/internal/revision"
 	"drover/internal/rig/memnet"
 	"drover/internal/sink/file"
-	"drover/internal/vault"
 )
 
 // epoch is when every story begins.
@@ -120,8 +120,6 @@ func story(t *testing.T, s setting, f func(w *world)) {
 // begin makes the cloud, the ledger and the product; end ends the product.
 func (w *world) begin() (end func()) {
 	ctx := context.Background()
-	key := filepath.Join(w.dir, "keys", "k")
-	w.must(vault.Create(key))
 	var err error
 	w.lab, err = lab.New(lab.Options{Seed: 7, Clock: w.now, Customers: len(w.stories), Story: func(i int) estate.Options { return w.stories[i] }})
 	w.must(err)
@@ -130,10 +128,7 @@ func (w *world) begin() (end func()) {
 			w.Errorf("the cloud ended: %v", err)
 		}
 	}()
-	v, err := vault.Open(vault.Source{File: key})
-	w.must(err)
-	w.store, err = sqlite.Open(ctx, sqlite.Options{Dir: filepath.Join(w.dir, "ledger"), Vault: v, Place: "audit"})
-	w.must(err)
+	w.store = sqlitetest.Open(w.T, w.dir, sqlite.Options{Place: "audit"})
 	for i, c := range w.lab.Customers() {
 		sources := []drover.SourceID{drover.GraphAlerts}
 		if w.stories[i].SIEM {

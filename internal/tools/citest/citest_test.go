@@ -183,6 +183,24 @@ func TestTheLastLineIsTheCountAndTheExitSaysTheSame(t *testing.T) {
 	}
 }
 
+func TestEveryFolderWithALongTestIsFound(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"a_test.go", "internal/x/b_test.go", "internal/x/c_test.go", "test/own/d_test.go", ".hidden/e_test.go", "internal/y/f.go"} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("//go:build soak\n\npackage x\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile("test/own/go.mod", []byte("module own\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := withTag("soak"); err != nil || !slices.Equal(got, []string{"./.", "./internal/x"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestTheBudgetsStandInTheDocs(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "testing.md"))
 	if err != nil {

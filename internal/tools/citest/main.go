@@ -22,7 +22,7 @@ var commands = map[string]struct {
 	"test":      {"everything: build, lint, tests, rigs", everything},
 	"lint":      {"lint alone", func(ctx context.Context, s *session) error { s.part(ctx, lintPart()); return nil }},
 	"proofs":    {"the tests that proofs.txt names, and their figures", proofsOnly},
-	"fuzz":      {"every fuzz target for 10 s", func(ctx context.Context, s *session) error { return fuzz(ctx, s) }},
+	"fuzz":      {"every fuzz target for 10 s; a time or a count (10000000x) and a pattern of names may follow", fuzzAll},
 	"soak":      {"the long tests", func(ctx context.Context, s *session) error { return tagged(ctx, s, "soak") }},
 	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return module(ctx, s, receiversPart(true)) }},
 	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { return module(ctx, s, clientsPart(true)) }},
@@ -31,8 +31,8 @@ var commands = map[string]struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) != 2 || commands[os.Args[1]].run == nil {
-		fmt.Fprintln(os.Stderr, "usage: go run ./internal/tools/citest "+strings.Join(names(), "|"))
+	if len(os.Args) < 2 || commands[os.Args[1]].run == nil || len(os.Args) > 2 && os.Args[1] != "fuzz" || len(os.Args) > 4 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./internal/tools/citest "+strings.Join(names(), "|")+"\n       go run ./internal/tools/citest fuzz [time or count [pattern]]")
 		os.Exit(2)
 	}
 	s, err := newSession()

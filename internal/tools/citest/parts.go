@@ -197,7 +197,12 @@ func tagged(ctx context.Context, s *session, tag string) error {
 func withTag(tag string) ([]string, error) {
 	line := regexp.MustCompile(`(?m)^//go:build .*\b` + tag + `\b`)
 	var dirs []string
-	err := filepath.WalkDir("internal", func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != "." {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil || strings.HasPrefix(d.Name(), ".") {
+				return filepath.SkipDir // a module of its own
+			}
+		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -229,14 +234,32 @@ func proofsOnly(ctx context.Context, s *session) error {
 	return nil
 }
 
-// fuzz runs every fuzz target for ten seconds.
-func fuzz(ctx context.Context, s *session) error {
+// fuzzAll is "make fuzz": what follows on the command line says how long or how
+// often, and which.
+func fuzzAll(ctx context.Context, s *session) error {
+	long, pattern := "10s", "^Fuzz"
+	if len(os.Args) > 2 && os.Args[2] != "" {
+		long = os.Args[2]
+	}
+	if len(os.Args) > 3 && os.Args[3] != "" {
+		pattern = os.Args[3]
+	}
+	return fuzz(ctx, s, long, pattern)
+}
+
+// fuzz runs every fuzz target whose name matches a pattern, each for a time or
+// a count of inputs as go test -fuzztime takes them.
+func fuzz(ctx context.Context, s *session, long, pattern string) error {
+	budget := time.Duration(0) // of a count it is not known
+	if d, err := time.ParseDuration(long); err == nil {
+		budget = d + 20*time.Second
+	}
 	all, err := packages(ctx)
 	if err != nil {
 		return err
 	}
 	for _, pkg := range all {
-		out, err := run(ctx, "", nil, "go", "test", "-list=^Fuzz", pkg)
+		out, err := run(ctx, "", nil, "go", "test", "-list="+pattern, pkg)
 		if err != nil {
 			return err
 		}
@@ -245,8 +268,8 @@ func fuzz(ctx context.Context, s *session) error {
 			if !strings.HasPrefix(name, "Fuzz") {
 				continue
 			}
-			s.part(ctx, part{strings.TrimPrefix(pkg, "drover/") + " " + name, 30 * time.Second, func(ctx context.Context, s *session) error {
-				out, err := run(ctx, "", nil, "go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime=10s", pkg)
+			s.part(ctx, part{strings.TrimPrefix(pkg, "drover/") + " " + name, budget, func(ctx context.Context, s *session) error {
+				out, err := run(ctx, "", nil, "go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+long, pkg)
 				if err != nil {
 					s.tests.failed++
 					return err

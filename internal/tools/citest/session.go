@@ -91,10 +91,22 @@ type note string
 
 func (n note) Error() string { return string(n) }
 
+// state names what was checked and when: figures are kept with it.
+func state() string {
+	at := "no git checkout"
+	if commit, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+		at = "commit " + strings.TrimSpace(string(commit))
+		if changed, err := exec.Command("git", "status", "--porcelain").Output(); err != nil || len(changed) > 0 {
+			at += " with changes"
+		}
+	}
+	return at + ", " + time.Now().UTC().Format(time.RFC3339)
+}
+
 // report prints the tables and the last line, and says whether all is well.
 func (s *session) report() bool {
 	good := true
-	fmt.Fprintln(s.out)
+	fmt.Fprintf(s.out, "\n%s\n", state())
 	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "part\tseconds\tbudget\t")
 	var sum time.Duration
