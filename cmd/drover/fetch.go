@@ -63,7 +63,7 @@ only while it runs.`,
 	f := c.Flags()
 	f.StringVar(&tenant, "tenant", "", "tenant ID (required)")
 	f.StringVar(&since, "since", "24h", "where to begin: an instant, or an age such as 24h or 30d")
-	f.StringVar(&source, "source", string(drover.GraphAlerts), "source to read: graph.alerts, graph.incidents, mde.alerts, siem.detections")
+	f.StringVar(&source, "source", string(drover.GraphAlerts), "source to read: "+sourceNames())
 	f.StringVar(&form, "format", "json", "json (one object with what drover knows, and the alert) or raw")
 	f.StringVar(&cloud, "cloud", "worldwide", "cloud of the tenant")
 	f.StringVar(&app, "app", "default", "app that reads it")

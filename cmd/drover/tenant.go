@@ -69,7 +69,7 @@ drover tenant check.`,
 	f.StringVar(&n.Cloud, "cloud", "", "cloud of the tenant (default worldwide)")
 	f.StringVar(&n.App, "app", "", "app that reads it (default: default)")
 	f.StringVar(&n.Region, "region", "", "region of its data, for sources with regional hosts: eu, us, uk; Defender for Endpoint also au, swa, ina, aea")
-	f.StringSliceVar(&sources, "source", nil, "sources to read: graph.alerts, graph.incidents, mde.alerts, siem.detections (default graph.alerts)")
+	f.StringSliceVar(&sources, "source", nil, "sources to read: "+sourceNames()+" (default graph.alerts)")
 	f.StringVar(&n.Start, "start", "", "where to begin: now, an instant, or an age such as 24h or 30d (default: the config's)")
 	f.StringVar(&refresh, "refresh-token", "", "read with a delegated refresh token, from a file, or - for standard input")
 	return c

@@ -236,13 +236,18 @@ func (a *app) doer(t drover.Tenant, s drover.SourceID) (defender.Doer, error) {
 // allSources are the sources that a tenant can be read by.
 var allSources = []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections}
 
-// unknownSource is the error of a source that does not exist.
-func unknownSource(s drover.SourceID) error {
+// sourceNames lists them for a person.
+func sourceNames() string {
 	known := make([]string, 0, len(allSources))
 	for _, a := range allSources {
 		known = append(known, string(a))
 	}
-	return usageError{fmt.Errorf("there is no source %q; known are: %s", s, strings.Join(known, ", "))}
+	return strings.Join(known, ", ")
+}
+
+// unknownSource is the error of a source that does not exist.
+func unknownSource(s drover.SourceID) error {
+	return usageError{fmt.Errorf("there is no source %q; known are: %s", s, sourceNames())}
 }
 
 // serves says why a tenant's cloud does not have a source.

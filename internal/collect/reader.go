@@ -102,6 +102,13 @@ func (u *run) next(ctx context.Context) (drover.Page, error) {
 	return u.pass.Next(ctx)
 }
 
+// close gives back what the pass holds.
+func (u *run) close() {
+	if p, ok := u.pass.(interface{ Close() }); ok {
+		p.Close()
+	}
+}
+
 // Pages read in one turn: enough that a backlog flows, few enough that other
 // feeds wait no longer than a moment.
 const (
@@ -314,9 +321,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 			r.c.board.succeeded(r, r.tenant.Load().App)
 		}
 		if fetched && r.misled(run) {
-			if p, ok := run.pass.(interface{ Close() }); ok {
-				p.Close()
-			}
+			run.close()
 			r.tail = r.openTail(nil)
 			run = r.tail
 			continue
@@ -344,9 +349,7 @@ func (r *reader) slice(ctx context.Context, run *run, pages int) error {
 
 // finish puts away a run that has read its span whole.
 func (r *reader) finish(run *run, page drover.Page) {
-	if p, ok := run.pass.(interface{ Close() }); ok {
-		p.Close()
-	}
+	run.close()
 	defer r.knowsAll()
 	if run.purpose == readHistory {
 		r.past = nil
