@@ -197,8 +197,9 @@ const (
 
 // first asks the question of a span.
 func (l *listing) first(ctx context.Context, span drover.Span) (page, error) {
-	p, err := l.get(ctx, l.src.ask(span, l.top, l.count), "")
-	for top := l.top; (drover.KindOf(err) == drover.Denied || errors.Is(err, httpx.ErrTooLarge)) && top > fewest && ctx.Err() == nil; {
+	asked := l.src.ask(span, l.top, l.count)
+	p, err := l.get(ctx, asked, "")
+	for top := l.top; l.src.ask(span, fewest, false) != asked && (drover.KindOf(err) == drover.Denied || errors.Is(err, httpx.ErrTooLarge)) && top > fewest && ctx.Err() == nil; {
 		top = max(top/fewer, fewest)
 		if small, again := l.get(ctx, l.src.ask(span, top, false), ""); again == nil {
 			l.top, l.count = top, false
@@ -215,7 +216,7 @@ func (l *listing) window(ctx context.Context, w drover.Span, known []*row) error
 	rows, before := known, len(l.seen)
 	again := func(ctx context.Context, part drover.Span) error { return l.window(ctx, part, nil) }
 	if rows == nil {
-		p, err := l.get(ctx, l.src.ask(w, l.top, false), "")
+		p, err := l.first(ctx, w)
 		if err == nil && p.next != "" {
 			_, _, _, err = l.chain(ctx, w, w, nil)
 		}

@@ -20,7 +20,7 @@ import (
 
 // rich is a story with everything that an API may show and nothing wrong.
 var rich = estate.Options{Backlog: 80, BacklogSpan: 5 * 24 * time.Hour, PerMinute: 0.3, Horizon: 4 * time.Hour, Updates: 1, Ties: 20, LateShare: 0.05, LateMax: 30 * time.Minute,
-	Silent: 0.1, Shuffle: true, LiveField: true, Twins: 3, Unnamed: 3, Foreign: 3, Bad: 6, SIEM: true, Reprocess: true}
+	Silent: 0.1, Shuffle: true, LiveField: true, Twins: 3, Unnamed: 3, Foreign: 3, Bad: 6, SIEM: true, Reprocess: true, Incidents: true, MDE: true}
 
 func TestACleanRunAgreesWhateverTheAPIDoes(t *testing.T) {
 	faults := []fault.Rule{{}, {Kind: fault.Unordered}, {Kind: fault.NoLink}, {Kind: fault.LinkRefused}, {Kind: fault.LoopLink}, {Kind: fault.EndlessLinks}, {Kind: fault.EmptyPage}, {Kind: fault.Overlap, Param: 5},
@@ -37,14 +37,11 @@ func TestACleanRunAgreesWhateverTheAPIDoes(t *testing.T) {
 			w.lab.Faults().Clear()
 			shown := 0
 			for _, rf := range r.Feeds {
-				source := estate.Graph
-				if rf.Source == drover.SIEMDetections {
-					source = estate.SIEM
-				}
+				source := string(rf.Source)
 				w.lab.Estate().See(string(rf.Tenant), source, w.now(), func(v estate.View) {
 					shown = 0
 					for _, row := range v.Rows {
-						if at := row.Changed; source == estate.Graph || drover.InstantOf(at) < r.Window.To { // else it has moved on since
+						if at := row.Changed; source != estate.SIEM || drover.InstantOf(at) < r.Window.To { // else it has moved on since
 							shown++
 						}
 					}

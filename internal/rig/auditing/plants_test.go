@@ -111,6 +111,26 @@ type finding struct {
 	n           int
 }
 
+// plant is a fault of the product, or damage behind its back.
+type plant struct {
+	setting
+	damage func(w *world)
+	want   func(w *world) []finding
+}
+
+// losesRows is a reader of one source that drops some rows.
+func losesRows(source drover.SourceID) plant {
+	o := estate.Options{Backlog: 60, BacklogSpan: 48 * time.Hour, SIEM: source == drover.SIEMDetections, Incidents: source == drover.GraphIncidents, MDE: source == drover.MDEAlerts}
+	return plant{setting: setting{stories: []estate.Options{o}, source: func(w *world, s drover.Source) drover.Source {
+		if s.ID() != source {
+			return s
+		}
+		return filtered{s, func(page *drover.Page) {
+			without(page, func(r *drover.Row) bool { return ledger.AlertHash(r.ID)[0]%4 == 1 })
+		}}
+	}}, want: func(*world) []finding { return []finding{{audit.Missing, "ledger", -1}} }}
+}
+
 func TestEveryPlantedFaultIsNamedAsWhatItIs(t *testing.T) {
 	stalled := func(w *world, id drover.SinkID, s drover.Sink) drover.Sink {
 		if id != archive {
@@ -118,11 +138,7 @@ func TestEveryPlantedFaultIsNamedAsWhatItIs(t *testing.T) {
 		}
 		return stuck{s, w}
 	}
-	plants := map[string]struct {
-		setting
-		damage func(w *world)
-		want   func(w *world) []finding
-	}{
+	plants := map[string]plant{
 		"the reader drops a page": {
 			setting: setting{source: dropsAPage},
 			want:    func(w *world) []finding { return []finding{{audit.Missing, "ledger", int(w.dropped.Load())}} },
@@ -136,17 +152,9 @@ func TestEveryPlantedFaultIsNamedAsWhatItIs(t *testing.T) {
 			}},
 			want: func(w *world) []finding { return []finding{{audit.Missing, "ledger", -1}} },
 		},
-		"the reader of detections drops rows": {
-			setting: setting{stories: []estate.Options{{Backlog: 40, BacklogSpan: 48 * time.Hour, SIEM: true}}, source: func(w *world, s drover.Source) drover.Source {
-				if s.ID() != drover.SIEMDetections {
-					return s
-				}
-				return filtered{s, func(page *drover.Page) {
-					without(page, func(r *drover.Row) bool { return r.Sum[0]%8 == 3 })
-				}}
-			}},
-			want: func(w *world) []finding { return []finding{{audit.Missing, "ledger", -1}} },
-		},
+		"the reader of detections drops rows":            losesRows(drover.SIEMDetections),
+		"the reader of incidents drops rows":             losesRows(drover.GraphIncidents),
+		"the reader of Defender for Endpoint drops rows": losesRows(drover.MDEAlerts),
 		"the reader alters a row": {
 			setting: setting{source: func(w *world, s drover.Source) drover.Source {
 				return filtered{s, func(page *drover.Page) {

@@ -16,11 +16,8 @@ import (
 	"drover"
 	"drover/internal/audit"
 	"drover/internal/collect"
-	"drover/internal/defender"
 	"drover/internal/deliver"
-	"drover/internal/entra"
 	"drover/internal/format"
-	"drover/internal/httpx"
 	"drover/internal/lab"
 	"drover/internal/lab/estate"
 	"drover/internal/ledger"
@@ -28,6 +25,7 @@ import (
 	"drover/internal/ledger/sqlite/sqlitetest"
 	"drover/internal/revision"
 	"drover/internal/rig/memnet"
+	"drover/internal/rig/reading"
 	"drover/internal/sink/file"
 )
 
@@ -57,15 +55,13 @@ type setting struct {
 type world struct {
 	*testing.T
 	setting
-	dir   string
-	net   *memnet.Network
-	lab   *lab.Lab
-	store ledger.Store
-	http  *httpx.Client
-	toks  *entra.Tokens
-	host  func(t drover.Tenant, s drover.SourceID) (string, error)
-	files *file.Sink
-	col   *collect.Collector
+	dir    string
+	net    *memnet.Network
+	lab    *lab.Lab
+	store  ledger.Store
+	reader *reading.Reader
+	files  *file.Sink
+	col    *collect.Collector
 
 	dropped atomic.Int64 // what a plant has done
 }
@@ -130,31 +126,13 @@ func (w *world) begin() (end func()) {
 	}()
 	w.store = sqlitetest.Open(w.T, w.dir, sqlite.Options{Place: "audit"})
 	for i, c := range w.lab.Customers() {
-		sources := []drover.SourceID{drover.GraphAlerts}
-		if w.stories[i].SIEM {
-			sources = append(sources, drover.SIEMDetections)
-		}
-		w.must(w.store.AddTenant(ctx, drover.Tenant{ID: drover.TenantID(c.Tenant), Name: c.Name, Customer: drover.CustomerID(c.Name), Cloud: "lab", App: "app", Region: "eu", Sources: sources, State: drover.Active,
-			Start: drover.InstantOf(w.now().Add(-w.start))}))
+		t := reading.Tenant(c, reading.Told(w.stories[i]), drover.InstantOf(w.now().Add(-w.start)))
+		t.State = drover.Active
+		w.must(w.store.AddTenant(ctx, t))
 	}
-	w.http, err = httpx.New(httpx.Options{CAs: w.lab.CAPEM(), Dial: w.net.Dial, AllowPrivate: true})
+	w.reader, err = reading.New(reading.Options{Lab: w.lab, Network: w.net, PageSize: w.pageSize})
 	w.must(err)
-	clouds, err := entra.NewClouds(entra.Cloud{Name: "lab", Authority: "https://login.lab.test", Graph: "https://graph.lab.test", SIEM: map[string]string{"eu": "https://siem-eu.lab.test"}, AllowPrivate: true})
-	w.must(err)
-	w.toks = entra.New(entra.Options{HTTP: func(entra.Cloud) entra.Doer { return w.http }, Clouds: clouds,
-		Apps: map[string]entra.App{"app": {Name: "app", ClientID: w.lab.AppID(), Secret: func() (drover.Secret, error) { return drover.NewSecret(w.lab.AppSecret()), nil }}}})
-	w.host = func(t drover.Tenant, s drover.SourceID) (string, error) {
-		c, err := clouds.Of(t)
-		if err != nil {
-			return "", err
-		}
-		return c.Host(s, t.Region)
-	}
-	opt := func(s drover.SourceID) defender.Options {
-		return defender.Options{Tokens: w.toks, PageSize: w.pageSize, HTTP: func(drover.Tenant) (defender.Doer, error) { return w.http, nil },
-			Host: func(t drover.Tenant) (string, error) { return w.host(t, s) }}
-	}
-	read := []drover.Source{defender.NewGraphAlerts(opt(drover.GraphAlerts)), defender.NewSIEMDetections(opt(drover.SIEMDetections))}
+	read := w.reader.Sources
 	if w.source != nil {
 		for i := range read {
 			read[i] = w.source(w, read[i])
@@ -191,8 +169,7 @@ func (w *world) begin() (end func()) {
 				w.Errorf("the product ended with: %v", err)
 			}
 		}
-		w.toks.Wait()
-		w.http.Close()
+		w.reader.Close()
 		w.must(w.files.Close())
 		w.must(w.store.Close())
 	}
@@ -235,11 +212,11 @@ func (w *world) auditQuietly(from, to time.Time) *audit.Report {
 	if w.audited != nil {
 		store = w.audited(w, store)
 	}
-	var doer audit.Doer = w.http
+	var doer audit.Doer = w.reader.HTTP
 	if w.doer != nil {
 		doer = w.doer(doer)
 	}
-	a := audit.New(audit.Options{Store: store, HTTP: func(drover.Tenant) (audit.Doer, error) { return doer, nil }, Tokens: w.toks, Host: w.host, Compare: revision.Comparer{}, Routes: routes{w},
+	a := audit.New(audit.Options{Store: store, HTTP: func(drover.Tenant) (audit.Doer, error) { return doer, nil }, Tokens: w.reader.Tokens, Host: w.reader.Host, Compare: revision.Comparer{}, Routes: routes{w},
 		Sinks: []audit.Sink{{ID: archive, Lane: w.files.Lane, Shelf: w.files}, {ID: soc, Lane: hole{}.Lane}}, Whole: w.col.Whole, Wait: 90 * time.Second, Version: "test"})
 	o := audit.Order{From: drover.InstantOf(from), To: drover.InstantOf(to)}
 	for i := range w.stories {
