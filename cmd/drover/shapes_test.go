@@ -80,6 +80,24 @@ func rounds(all *estate.Data) (out []*estate.Data) {
 	return out
 }
 
+// span is what data holds: of which sources, and the first change time. Years in
+// which there is nothing are read day by day.
+func span(data *estate.Data) (sources []drover.SourceID, first time.Time) {
+	for _, bySource := range data.Rows {
+		for source, rows := range bySource {
+			if s := drover.SourceID(source); len(rows) > 0 && !slices.Contains(sources, s) {
+				sources = append(sources, s)
+			}
+			for _, r := range rows {
+				if first.IsZero() || r.Changed.Before(first) {
+					first = r.Changed
+				}
+			}
+		}
+	}
+	return sources, first
+}
+
 // Every row of the real-shaped files goes through the pretend cloud, the
 // ledger and both sinks, and comes out with the bytes that the file has.
 func TestRealShapedDataComesOutByteForByte(t *testing.T) {
@@ -128,8 +146,9 @@ func throughBothSinks(t *testing.T, data *estate.Data) (rows, unnamed, counted i
 	if err := a.openLedger(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	told, start := span(data)
 	for _, c := range s.lab.Customers() {
-		n := admin.NewTenant{ID: c.Tenant, Name: c.Name, Cloud: "lab", Region: "eu", Start: "2018-06-01", Sources: allSources}
+		n := admin.NewTenant{ID: c.Tenant, Name: c.Name, Cloud: "lab", Region: "eu", Start: start.Add(-time.Hour).Format(time.RFC3339), Sources: told}
 		if _, err := a.local().AddTenant(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,11 @@ const historyLeft = 24 * time.Hour
 // the server's now.
 const historyAhead = 5 * time.Minute
 
+// emptyPages of a backfill in a row are booked together at most: of years in
+// which nothing happened not every answer is worth a write. After a stop so many
+// are asked for again.
+const emptyPages = 32
+
 // backfill is an open backfill, with what the reader remembers of it.
 type backfill struct {
 	ledger.Backfill
@@ -113,7 +118,13 @@ func (r *reader) historyProgress(run *run, page drover.Page, c *ledger.Commit) {
 	if b == nil {
 		return
 	}
-	next := ledger.Backfill{ID: b.ID, At: b.At, State: ledger.BackfillOpen, Pages: 1, Rows: int64(len(page.Rows)), Found: int64(len(c.Revisions))}
+	if nothing := len(page.Rows)+len(c.Open) == 0 && !page.Done; nothing && run.pages > 0 && run.empty < emptyPages {
+		run.empty++
+		return
+	}
+	pages := int64(1 + run.empty)
+	run.empty = 0
+	next := ledger.Backfill{ID: b.ID, At: b.At, State: ledger.BackfillOpen, Pages: pages, Rows: int64(len(page.Rows)), Found: int64(len(c.Revisions))}
 	switch {
 	case page.Done && run.span.To >= b.Span.To:
 		next.At, next.State = b.Span.To, ledger.BackfillDone

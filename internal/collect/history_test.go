@@ -307,3 +307,64 @@ func TestTheStartOfANewFeedThatTheAPIHasForgottenIsAGap(t *testing.T) {
 		}
 	})
 }
+
+// hollow is a source whose past is read in many answers that hold nothing.
+type hollow struct {
+	*api
+	answers int
+	asked   *int
+}
+
+func (h hollow) Read(t drover.Tenant, span drover.Span) drover.Pass {
+	if span.Open() {
+		return h.api.Read(t, span)
+	}
+	return &hollowPass{h: h, span: span}
+}
+
+type hollowPass struct {
+	h    hollow
+	span drover.Span
+	n    int
+}
+
+func (p *hollowPass) Next(context.Context) (drover.Page, error) {
+	p.n++
+	*p.h.asked++
+	through := p.span.From.Add(p.span.To.Sub(p.span.From) / time.Duration(p.h.answers) * time.Duration(p.n))
+	return drover.Page{Server: drover.InstantOf(time.Now()), Through: through, Done: p.n == p.h.answers}, nil
+}
+
+// counted counts commits that move a backfill.
+type counted struct {
+	ledger.Store
+	n *int
+}
+
+func (s counted) Commit(ctx context.Context, c ledger.Commit) (ledger.Committed, error) {
+	if len(c.Backfills) > 0 {
+		*s.n++
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+func TestYearsInWhichNothingHappenedAreNotWrittenDayByDay(t *testing.T) {
+	const answers, emptyPages = 500, 32
+	story(t, 1, func(w *world) {
+		asked, commits := 0, 0
+		w.store = counted{w.store, &commits}
+		w.beginWith(hollow{w.api, answers, &asked})
+		w.pass(time.Minute)
+		w.backfill(0, time.Now().Add(-1500*24*time.Hour), time.Now().Add(-1000*24*time.Hour))
+		w.pass(2 * time.Hour)
+		list := w.backfills(0) // the tenant's own past, and the years before
+		for _, b := range list {
+			if b.State != ledger.BackfillDone || b.Pages != answers || b.At != b.Span.To {
+				t.Errorf("%+v", b)
+			}
+		}
+		if most := len(list) * (answers/emptyPages + 3); commits > most || asked < len(list)*answers {
+			t.Errorf("%d commits for %d answers, want at most %d", commits, asked, most)
+		}
+	})
+}

@@ -85,6 +85,7 @@ type run struct {
 	skip      *drover.Gap    // opened with the first page: what the tail leaves behind
 	skipped   bool           // the pass left something out
 	backfill  int64          // ID of the one that is read
+	empty     int            // pages of it in a row that are not booked yet
 	behind    *drover.Span   // opened with the first page: the past of a new feed
 	pages     int
 	rows      int
