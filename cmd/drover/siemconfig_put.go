@@ -46,13 +46,21 @@ func (o *siemConfig) put(c *cobra.Command, files []siemconf.File) error {
 		}
 		return printFiles(out, files)
 	}
+	dir := o.dir
+	if dir == "" && o.zip == "" {
+		dir = "siem-" + string(o.product) + "-" + o.v.Name
+	}
+	for _, name := range []string{dir, o.zip} {
+		if _, err := os.Lstat(name); name != "" && err == nil && !o.force {
+			return usageError{fmt.Errorf("%s: %w", name, errThere)}
+		}
+	}
 	if o.zip != "" {
 		if err := writeZip(o.zip, files, o.v.Generated, o.force); err != nil {
 			return usageError{fmt.Errorf("write the zip file: %w", err)}
 		}
 	}
-	if o.dir != "" || o.zip == "" {
-		dir := cmp.Or(o.dir, "siem-"+string(o.product)+"-"+o.v.Name)
+	if dir != "" {
 		if err := writeDir(dir, files, o.force); err != nil {
 			return usageError{fmt.Errorf("write the files: %w", err)}
 		}

@@ -117,6 +117,9 @@ func TestSIEMFilesAreNotOverwrittenUnlessForced(t *testing.T) {
 	if code != exitUsage || !strings.Contains(errs, "out: it is there already") {
 		t.Errorf("the directory: %d %q", code, errs)
 	}
+	if _, err := os.Stat(filepath.Join(dir, "y.zip")); err == nil {
+		t.Error("one half was written")
+	}
 	name := filepath.Join(out, "siem-details.json")
 	if err := os.WriteFile(target, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)

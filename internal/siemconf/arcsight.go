@@ -41,7 +41,7 @@ func arcSightClient(v Values) ([]byte, error) {
 	var p properties
 	p.note(v.header(ArcSight, arcSightTitle+": OAuth 2 client properties")...)
 	p.gap()
-	p.note("[page] the application's ID. Microsoft's page spells the key client_ID; which of both the connector reads is [undocumented].", "[derived] of the security provider's app, not of an app of the customer's.")
+	p.note("[page] the application's ID. Microsoft's page spells the key client_ID; which of both the connector reads is [undocumented].", "[derived] of the app for which the refresh token was made: the provider's, not the one that the portal makes.")
 	p.set(v.ClientIDKey, v.ClientID)
 	p.note("[page] the application's key. Of a provider's app it is always written by hand.")
 	p.set("client_secret", secret(v.Secret, NoSecret))
@@ -89,10 +89,10 @@ func arcSightParser(v Values) ([]byte, error) {
 			p.note("[derived] the function. It takes IPv4 addresses; of others the field stays empty.")
 			p.set("event."+m.to, `__regexTokenAsAddress(`+m.from+`,"(.*)")`)
 		case yesNo:
-			p.note("[page] true is 1, false is 0. [derived] null leaves the field out, and the functions; how a JSON boolean reads as a String is [undocumented].")
+			p.note("[page] true is 1, false is 0. [derived] null leaves the field out, and the functions, from a public list of them; how a JSON boolean reads as a String is [undocumented].")
 			p.set("event."+m.to, `__safeToLong(__simpleMap(`+m.from+`,"true=1","True=1","false=0","False=0"))`)
 		case moment:
-			p.note("[derived] the functions: the first 19 characters are the time to the second, in UTC; up to seven digits of a second are left out.")
+			p.note("[derived] the functions, from a public list of them: the first 19 characters are the time to the second, in UTC; up to seven digits of a second are left out.")
 			p.set("event."+m.to, `__createOptionalTimeStampFromString(__concatenate(__regexToken(`+m.from+`,"([0-9T:-]{19}).*")," +0000"),"yyyy-MM-dd'T'HH:mm:ss Z")`)
 		default:
 			p.set("event."+m.to, m.from)

@@ -54,7 +54,7 @@ func generic(v Values) ([]File, error) {
 	}
 	f := File{Name: detailsFile, What: "all values, for a client of your own", Place: "read by your client; for its user alone"}.holds(v, true, true)
 	d := details{About: v.header(Generic, "Values for a client of the SIEM API, in a form of ours"),
-		TenantID: string(v.Tenant), TenantName: v.Name, Cloud: v.Cloud, Generated: v.Generated.UTC(), MappingVersion: MappingVersion,
+		TenantID: string(v.Tenant), TenantName: v.Name, Cloud: v.Cloud, Generated: v.Generated.UTC().Truncate(time.Second), MappingVersion: MappingVersion,
 		ClientID: v.ClientID, ClientSecret: secret(v.Secret, NoSecret), RefreshToken: secret(v.RefreshToken, NoRefresh),
 		TokenURL: v.TokenURL, AuthorizeURL: v.SignInURL, RedirectURI: v.RedirectURI, Resource: v.Resource, AlertsURL: v.AlertsURL,
 		EventsURL: v.AlertsURL + "?sinceTimeUtc={since}", SinceFormat: "yyyy-MM-ddTHH:mm:ss.fff, UTC: the newest LastProcessedTimeUtc seen",

@@ -43,6 +43,28 @@ func (v Values) header(p Product, what string) []string {
 	}
 }
 
+// width is where lines of text are broken, at a blank.
+const width = 100
+
+// wrap breaks a line at blanks; what follows the first part is indented.
+func wrap(line string) (list []string) {
+	for indent := ""; ; indent = "  " {
+		room := width - len(indent)
+		end := len(line)
+		if end > room {
+			if end = strings.LastIndexByte(line[:room], ' '); end <= 0 {
+				if end = strings.IndexByte(line, ' '); end <= 0 {
+					end = len(line)
+				}
+			}
+		}
+		list = append(list, indent+line[:end])
+		if line = strings.TrimLeft(line[end:], " "); line == "" {
+			return list
+		}
+	}
+}
+
 // comment makes lines of # comments. Nothing in them can end a comment or be
 // read as more than one: control characters and all that is not ASCII become
 // question marks, and no line ends in a backslash.
@@ -55,7 +77,9 @@ func comment(lines ...string) string {
 			}
 			return r
 		}, line)
-		b.WriteString(strings.TrimRight("# "+line, `\ `) + "\n")
+		for _, part := range wrap(line) {
+			b.WriteString(strings.TrimRight("# "+part, `\ `) + "\n")
+		}
 	}
 	return b.String()
 }

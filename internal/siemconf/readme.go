@@ -9,11 +9,12 @@ import (
 // readme says where each file goes. It holds no secret.
 func readme(p Product, v Values, list []File) File {
 	var b strings.Builder
+	say := func(paragraph string) { b.WriteString(strings.Join(wrap(paragraph), "\n") + "\n\n") }
 	for _, line := range v.header(p, fmt.Sprintf("Files for %s: tenant %s", p, v.Name)) {
-		b.WriteString(line + "\n\n")
+		say(line)
 	}
-	b.WriteString("Each file: mode 0600, owned by the user that runs the connector (on Windows: readable by its service account and administrators alone). The directory: 0700.\n\n")
-	b.WriteString("Whose: the client secret opens every customer that consented to the app, and the refresh token every customer in which its person may sign in to it. Never give them to a customer: a connector of the customer's own needs an app and a sign-in of its own.\n\n")
+	say("Each file: mode 0600, owned by the user that runs the connector (on Windows: readable by its service account and administrators alone). The directory: 0700.")
+	say("Whose: the client secret opens every customer that consented to the app, and the refresh token every customer in which its person may sign in to it. Never give them to a customer: a connector of the customer's own needs an app and a sign-in of its own.")
 	for _, f := range list {
 		fmt.Fprintf(&b, "%s\n    what:   %s\n    place:  %s\n", f.Name, f.What, f.Place)
 		switch {
@@ -27,7 +28,7 @@ func readme(p Product, v Values, list []File) File {
 		b.WriteByte('\n')
 	}
 	for _, step := range steps(p, v) {
-		b.WriteString(step + "\n\n")
+		say(step)
 	}
 	return File{Name: "README.txt", What: "where each file goes", Place: "stays here", Data: []byte(b.String())}
 }
@@ -37,7 +38,7 @@ func steps(p Product, v Values) []string {
 	switch p {
 	case ArcSight:
 		return []string{
-			"1. Put the two files of the connector into its folder. [page] Default: C:\\Program Files\\ArcSightFlexConnectors\\current\\user\\agent\\flexagent.",
+			"1. Put the two files of the connector into its folder. <install> is by default [page] C:\\Program Files\\ArcSightFlexConnectors.",
 			"2. Run the wizard with the values of " + wizardFile + ". [page] Without a refresh token: arcsight restutil token -config <" + clientFile + "> in current\\bin signs in by a browser and prints one.",
 			"3. [page] See current\\logs\\agent.log for ERROR, FATAL, WARN. After \"Failed to refresh the token\": reauthenticate=true, then arcsight.bat connectors.",
 		}

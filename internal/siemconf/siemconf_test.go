@@ -446,6 +446,11 @@ func TestTheDetailsFileHasEveryValue(t *testing.T) {
 	}
 }
 
+// unwrap joins lines that were broken to be read by a person.
+func unwrap(text string) string {
+	return regexp.MustCompile(`\n(?:# )? {2}`).ReplaceAllString(text, " ")
+}
+
 func TestEachFileSaysWhatItIsAndTheModernWayFirst(t *testing.T) {
 	for _, issued := range []time.Time{values().Issued, {}} {
 		v := values()
@@ -459,7 +464,7 @@ func TestEachFileSaysWhatItIsAndTheModernWayFirst(t *testing.T) {
 					want[4] = "issued when is not known"
 				}
 				for _, s := range want {
-					i := strings.Index(string(f.Data), s)
+					i := strings.Index(unwrap(string(f.Data)), s)
 					if i <= at {
 						t.Errorf("%s %s: %q is at %d, after %d", p, name, s, i, at)
 					}
@@ -468,7 +473,7 @@ func TestEachFileSaysWhatItIsAndTheModernWayFirst(t *testing.T) {
 			}
 		}
 	}
-	readme := string(bundle(t, ArcSight, values())["README.txt"].Data)
+	readme := unwrap(string(bundle(t, ArcSight, values())["README.txt"].Data))
 	for _, s := range []string{"0600", "0700", `flexagent\WDATP-connector.jsonparser.properties`, "WDATP-connector.wizard.properties", "to be written by hand: client secret"} {
 		if !strings.Contains(readme, s) {
 			t.Errorf("README.txt does not say %q", s)

@@ -61,7 +61,7 @@ func oauth(c *conf, v Values) {
 	c.set("oauth2_access_token", NoAccess)
 	c.note("[page] the token of the sign-in. [code] some versions write a new one back here, others begin with this one after each start: those stop when it ends.")
 	c.set("oauth2_refresh_token", secret(v.RefreshToken, NoRefresh))
-	c.note("[page] [derived] of the customer's tenant")
+	c.note("[page] the token endpoint; [derived] that of the customer's tenant")
 	c.set("oauth2_refresh_url", v.TokenURL)
 	c.note("[code] added to the refresh request. [derived] Microsoft leaves it blank.")
 	c.set("oauth2_refresh_props", "resource="+v.Resource)
