@@ -76,6 +76,7 @@ var rooms = map[string]ring{
 	"drover/internal/freelist":    pure,
 	"drover/internal/expiry":      pure,
 	"drover/internal/coverage":    pure,
+	"drover/internal/siemconf":    pure,
 	"drover/internal/httpx":       wire,
 	"drover/internal/vault":       wire,
 	"drover/internal/entra":       adapter,
