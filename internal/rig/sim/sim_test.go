@@ -34,7 +34,7 @@ func TestADayOfFaultsKeepsEveryPromise(t *testing.T) {
 }
 
 // estateDay is 24 hours of a provider with a hundred customers.
-var estateDay = size{tenants: 100, active: 17 * time.Hour, calm: 7 * time.Hour, interval: 10 * time.Minute}
+var estateDay = size{tenants: 100, active: 17 * time.Hour, calm: 7 * time.Hour, interval: 5 * time.Minute}
 
 // TestADayWithAHundredTenantsKeepsEveryPromise is one run of that size for every
 // commit; the soak plays others.
