@@ -169,6 +169,8 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"a reader that was replaced stores nothing":                             replaced,
 		"a tenant is changed, and keeps what it has":                            updated,
 		"every change to tenants is noticed":                                    generations,
+		"a tenant is changed whole, by who knows how it is":                     changedWhole,
+		"nothing of a tenant that is held goes, nor the tenant":                 held,
 		"a credential's version never comes again":                              versions,
 		"what a commit was given may be used again":                             borrowed,
 		"what was read stays as it is":                                          lent,

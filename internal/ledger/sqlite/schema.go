@@ -59,4 +59,8 @@ var migrations = [][]string{
 			state TEXT NOT NULL, asked INTEGER NOT NULL, changed INTEGER NOT NULL, pages INTEGER NOT NULL DEFAULT 0, rows INTEGER NOT NULL DEFAULT 0, found INTEGER NOT NULL DEFAULT 0)`,
 		`CREATE INDEX backfills_by_state ON backfills (state, fid)`,
 	},
+	{
+		// Tenants of which nothing may be thrown away.
+		`CREATE TABLE holds (tenant TEXT PRIMARY KEY, why TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID`,
+	},
 }
