@@ -22,7 +22,7 @@ func newTenant() *cobra.Command {
 	c.AddCommand(newTenantAdd(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),
-		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold())
+		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold(), newTenantLeavePage())
 	return c
 }
 
@@ -112,9 +112,12 @@ func printJSON(w io.Writer, v any) error {
 }
 
 func newTenantList() *cobra.Command {
-	var asJSON bool
+	var asJSON, removed bool
 	c := &cobra.Command{Use: "list", Short: "List tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
 		return withOperator(c, func(api admin.API) error {
+			if removed {
+				return listErasures(c, api, asJSON)
+			}
 			list, err := api.Tenants(c.Context())
 			if err != nil {
 				return err
@@ -125,6 +128,7 @@ func newTenantList() *cobra.Command {
 			return printTenants(c.OutOrStdout(), list)
 		})
 	}}
+	c.Flags().BoolVar(&removed, "removed", false, "what remains of tenants that were removed")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -189,7 +193,7 @@ func newTenantShow() *cobra.Command {
 
 func newTenantCheck() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "check NAME|ID", Short: "Get a token and make a test call to each feed", Args: oneArg("a tenant's name or ID"), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "check NAME|ID", Short: "Get a token and make a test call to each feed; of a removed tenant, whether a token can still be had", Args: oneArg("a tenant's name or ID"), RunE: func(c *cobra.Command, args []string) error {
 		return withOperator(c, func(api admin.API) error {
 			res, err := api.CheckTenant(c.Context(), args[0])
 			if err != nil {

@@ -24,6 +24,22 @@ type Listing interface {
 	// ReleaseTenant.
 	HoldTenant(ctx context.Context, idOrName, why string) error
 	ReleaseTenant(ctx context.Context, idOrName, why string) error
+	// Erasures lists what remains of tenants that were removed, the oldest
+	// first.
+	Erasures(ctx context.Context) ([]ErasureStatus, error)
+}
+
+// ErasureStatus is the record of a tenant that was removed.
+type ErasureStatus struct {
+	ID          drover.TenantID   `json:"id"`
+	Name        string            `json:"name"`
+	Customer    drover.CustomerID `json:"customer"`
+	At          drover.Instant    `json:"at"` // by the local clock
+	Incarnation string            `json:"incarnation"`
+	Host        string            `json:"host,omitempty"`
+	// Counts of its whole life, by sink ("": what was ledgered) and by what was
+	// counted.
+	Counts map[drover.SinkID]map[string]int64 `json:"counts"`
 }
 
 // ApplyOrder is a list of all tenants that there are to be. What a tenant

@@ -29,3 +29,8 @@ func (c *Client) ReleaseTenant(ctx context.Context, idOrName, why string) error 
 	_, err := ask[any](ctx, c, "release_tenant", holdOrder{idOrName, why})
 	return err
 }
+
+// Erasures is API.Erasures.
+func (c *Client) Erasures(ctx context.Context) ([]ErasureStatus, error) {
+	return ask[[]ErasureStatus](ctx, c, "erasures", struct{}{})
+}

@@ -32,6 +32,7 @@ var calls = map[string]call{
 	"hold_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
 		return nil, a.HoldTenant(ctx, h.Tenant, h.Why)
 	}),
+	"erasures": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Erasures(ctx) }),
 	"release_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
 		return nil, a.ReleaseTenant(ctx, h.Tenant, h.Why)
 	}),

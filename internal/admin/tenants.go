@@ -230,3 +230,13 @@ func (l *Local) ReleaseTenant(ctx context.Context, idOrName, why string) error {
 	}
 	return err
 }
+
+// Erasures lists what remains of tenants that were removed.
+func (l *Local) Erasures(ctx context.Context) ([]ErasureStatus, error) {
+	list, err := l.Store.Erasures(ctx)
+	out := make([]ErasureStatus, 0, len(list))
+	for _, e := range list {
+		out = append(out, ErasureStatus{ID: e.Tenant, Name: e.Name, Customer: e.Customer, At: e.At, Incarnation: e.Incarnation, Host: e.Host, Counts: e.Counts})
+	}
+	return out, err
+}

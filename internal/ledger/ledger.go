@@ -112,6 +112,9 @@ type Tenants interface {
 	// has taken everything. Else it changes nothing and returns how many
 	// revisions each still has to take; looking and removing are one step.
 	RemoveDrained(ctx context.Context, id drover.TenantID) (owed map[drover.SinkID]uint64, err error)
+	// Erasures lists what remains of tenants that were removed, the oldest
+	// first, for ever. One that came back and was removed again has several.
+	Erasures(ctx context.Context) ([]Erasure, error)
 	// Tenant returns one tenant by ID; FindTenant by ID or name.
 	Tenant(ctx context.Context, id drover.TenantID) (drover.Tenant, error)
 	FindTenant(ctx context.Context, idOrName string) (drover.Tenant, error)
@@ -138,6 +141,20 @@ type Hold struct {
 	Tenant drover.TenantID
 	Why    string
 	Since  drover.Instant
+}
+
+// Erasure is the record of a tenant that was removed. No text of an alert is in
+// it.
+type Erasure struct {
+	Tenant      drover.TenantID
+	Name        string
+	Customer    drover.CustomerID
+	At          drover.Instant // by the local clock
+	Incarnation string         // of the ledger that did it
+	Host        string         // name of the machine, "" if it has none
+	// Counts are the daily counts up to then, added up by sink ("": what was
+	// ledgered) and by what was counted.
+	Counts map[drover.SinkID]map[string]int64
 }
 
 // CredentialKey names a credential. Cloud and Authority are bound to it by its

@@ -137,3 +137,43 @@ func held(r *rig) {
 	}
 	r.sound()
 }
+
+func erasures(r *rig) {
+	f := r.add(idA, "contoso")
+	r.add(idB, "fabrikam")
+	r.must(r.Sinks(r.ctx(), []ledger.SinkPlace{{Sink: "s", FromAll: true}, {Sink: "t"}}))
+	r.commit(f, r.take(f).Epoch, Revisions(1, 10))
+	r.must(r.Settle(r.ctx(), ledger.Settle{Sink: "s", Done: []drover.Range{{Feed: f, First: 1, Last: 7}}, Taken: 7}))
+	if list, err := r.Erasures(r.ctx()); err != nil || len(list) != 0 {
+		r.Errorf("before: %+v, %v", list, err)
+	}
+	r.clock = now.Add(time.Hour)
+	r.must(r.RemoveTenant(r.ctx(), idA))
+	r.must(r.RemoveTenant(r.ctx(), idA)) // again: nothing
+	by := r.Identity().Incarnation
+	r.reopen()
+	r.must(r.AddTenant(r.ctx(), Tenant(idA, "contoso-again")))
+	r.commit(f, r.take(f).Epoch, Revisions(11, 11))
+	r.must(r.RemoveTenant(r.ctx(), idA))
+	list, err := r.Erasures(r.ctx())
+	r.must(err)
+	if len(list) != 2 {
+		r.Fatalf("%d records: %+v", len(list), list)
+	}
+	e := list[0]
+	if e.Tenant != idA || e.Name != "contoso" || e.Customer != "contoso" || e.At != drover.InstantOf(r.clock) || e.Incarnation != by {
+		r.Errorf("record: %+v", e)
+	}
+	for i, want := range []map[drover.SinkID]map[string]int64{{"": {"revisions": 10}, "s": {"taken": 7, "discarded": 3}, "t": {"discarded": 10}}, {"": {"revisions": 11}, "s": {"taken": 7, "discarded": 4}, "t": {"discarded": 11}}} {
+		for sink, counts := range want {
+			for what, n := range counts {
+				if got := list[i].Counts[sink][what]; got != n {
+					r.Errorf("record %d: %s %s %d, want %d", i, sink, what, got, n)
+				}
+			}
+		}
+	}
+	if list[1].Name != "contoso-again" {
+		r.Errorf("the second is of %s", list[1].Name)
+	}
+}

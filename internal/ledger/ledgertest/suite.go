@@ -171,6 +171,7 @@ func Run(t *testing.T, open Opener, ran Ran) {
 		"every change to tenants is noticed":                                    generations,
 		"a tenant is changed whole, by who knows how it is":                     changedWhole,
 		"nothing of a tenant that is held goes, nor the tenant":                 held,
+		"what remains of a removed tenant is a record with its counts":          erasures,
 		"a credential's version never comes again":                              versions,
 		"what a commit was given may be used again":                             borrowed,
 		"what was read stays as it is":                                          lent,

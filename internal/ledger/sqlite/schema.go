@@ -62,5 +62,8 @@ var migrations = [][]string{
 	{
 		// Tenants of which nothing may be thrown away.
 		`CREATE TABLE holds (tenant TEXT PRIMARY KEY, why TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID`,
+		// What remains of tenants that were removed.
+		`CREATE TABLE erasures (n INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, customer TEXT NOT NULL, at INTEGER NOT NULL,
+			incarnation INTEGER NOT NULL, host TEXT NOT NULL, counts TEXT NOT NULL)`,
 	},
 }
