@@ -97,3 +97,23 @@ func TestThePageForTheCustomersAdminNamesAppAndDirectory(t *testing.T) {
 		}
 	}
 }
+
+func TestANewTenantIsMovedUnderTheOldOnesCustomer(t *testing.T) {
+	cfg := writeConfig(t, "")
+	for _, tt := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{exitOK, "added", []string{"tenant", "add", pretendTenant, "--name", "contoso", "--customer", "contoso-group"}},
+		{exitUsage, `there is no tenant "contoso-new"`, []string{"tenant", "move", "contoso", "contoso-new"}},
+		{exitOK, "added", []string{"tenant", "add", "00000000-0000-4000-8000-00000000000a", "--name", "contoso-new"}},
+		{exitOK, "    customer: contoso-new → contoso-group\n", []string{"tenant", "move", "contoso", "contoso-new"}},
+		{exitOK, "of one customer already", []string{"tenant", "move", "contoso", "contoso-new"}},
+		{exitUsage, "wants the old tenant and the new one", []string{"tenant", "move", "contoso"}},
+	} {
+		if code, out, errs := droverCommand(t, append(tt.args, "-c", cfg)...); code != tt.code || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%v: exit code %d, %q %q, want %q", tt.args, code, out, errs, tt.want)
+		}
+	}
+}

@@ -22,7 +22,7 @@ func newTenant() *cobra.Command {
 	c.AddCommand(newTenantAdd(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),
-		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold(), newTenantLeavePage())
+		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold(), newTenantLeavePage(), newTenantMove())
 	return c
 }
 

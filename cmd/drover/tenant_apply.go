@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ func exportTenants(ctx context.Context, api admin.API) ([]byte, error) {
 		if t.State == drover.Removed {
 			continue
 		}
-		x := config.Tenant{ID: string(t.ID), Name: t.Name, Customer: string(t.Customer), Cloud: t.Cloud, App: t.App, Region: t.Region, Regions: t.Regions, State: string(t.State), Start: t.Start.String()}
+		x := config.Tenant{ID: string(t.ID), Name: t.Name, Customer: string(t.Customer), Cloud: t.Cloud, App: t.App, Region: strings.ToLower(t.Region), Regions: t.Regions, State: string(t.State), Start: t.Start.String()}
 		if x.Region == "" {
 			x.Region = config.NoRegion
 		}

@@ -24,6 +24,8 @@ type Listing interface {
 	// ReleaseTenant.
 	HoldTenant(ctx context.Context, idOrName, why string) error
 	ReleaseTenant(ctx context.Context, idOrName, why string) error
+	// MoveTenant puts a customer's new tenant under the customer of the old one.
+	MoveTenant(ctx context.Context, from, to string) (TenantResult, error)
 	// Erasures lists what remains of tenants that were removed, the oldest
 	// first.
 	Erasures(ctx context.Context) ([]ErasureStatus, error)
@@ -259,11 +261,13 @@ func (l *Local) result(s *step) TenantResult {
 
 // carryOut does a step. The error ends everything: nothing more can be stored.
 func (l *Local) carryOut(ctx context.Context, s *step, r *TenantResult) error {
-	var err error
-	switch r.What {
-	case Added:
+	err := ctx.Err() // what was stored stays, and nothing more is begun
+	switch {
+	case err != nil:
+		return err
+	case r.What == Added:
 		err = l.Store.AddTenant(ctx, s.t)
-	case Changed:
+	case r.What == Changed:
 		err = l.Store.ChangeTenant(ctx, *s.was, s.t)
 	}
 	return r.failed(ctx, err)
@@ -311,6 +315,9 @@ func (l *Local) ImportTenants(ctx context.Context, o ImportOrder) ([]TenantResul
 	out := make([]TenantResult, 0, len(o.Tenants))
 	now := time.Now()
 	for i, n := range o.Tenants {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
 		id, _ := drover.ParseTenantID(n.ID)
 		t, wrong := l.wanted(n, was[id], now)
 		r := TenantResult{Row: i, ID: id, Name: n.Name, What: Added}

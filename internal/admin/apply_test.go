@@ -317,3 +317,74 @@ func TestATenantThatSomebodyElseChangesFailsAlone(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 }
+
+func TestANewTenantIsPutUnderTheOldOnesCustomer(t *testing.T) {
+	w := newWorld(t, "contoso", "woodgrove", "gone")
+	w.must(w.RemoveTenant(t.Context(), feed(2).Tenant))
+	w.local.Sinks = []drover.SinkID{"theirs"}
+	w.local.Routed = func(x drover.Tenant, s drover.SourceID, _ drover.SinkID) bool {
+		return x.Customer == "contoso" && !x.Secondary(s)
+	}
+	n := 0
+	w.each(func(api admin.API) {
+		want := []string{"customer: woodgrove → contoso", "by the routes, graph.alerts goes to the sink theirs from now on"}
+		if n++; n == 2 {
+			want = nil
+		}
+		r, err := api.MoveTenant(w.Context(), "contoso", idOf(1))
+		w.must(err)
+		var got []string
+		for _, c := range r.Changes {
+			got = append(got, c.Member+": "+c.Old+" → "+c.New)
+		}
+		if got = append(got, r.Notes...); !slices.Equal(got, want) || r.Name != "woodgrove" {
+			t.Errorf("%+v", r)
+		}
+		if x, _ := w.FindTenant(w.Context(), "woodgrove"); x.Customer != "contoso" || x.State != drover.Active {
+			t.Errorf("%+v", x)
+		}
+		for to, says := range map[string]string{"nobody": "drover tenant add TENANT-ID --name … --customer contoso", idOf(0): "the old one, then the new one", "gone": "drover tenant add " + idOf(2) + " --customer contoso"} {
+			if _, err := api.MoveTenant(w.Context(), "contoso", to); drover.KindOf(err) != drover.Refused || !strings.Contains(drover.HintOf(err), says) {
+				t.Errorf("to %s: %v, %s", to, err, drover.HintOf(err))
+			}
+		}
+	})
+}
+
+// halting stops the one who asks after the first tenant.
+type halting struct {
+	ledger.Store
+	stop context.CancelFunc
+}
+
+func (h halting) AddTenant(ctx context.Context, t drover.Tenant) error {
+	defer h.stop()
+	return h.Store.AddTenant(ctx, t)
+}
+
+func TestWhoStopsAListIsToldWhatWasDone(t *testing.T) {
+	w := newWorld(t)
+	o := []admin.NewTenant{{ID: idOf(0), Name: "a", Region: "EU"}, {ID: idOf(1), Name: "b"}}
+	for i := range 2 {
+		ctx, stop := context.WithCancel(t.Context())
+		l := &admin.Local{Store: halting{w.Store, stop}}
+		var got []string
+		var err error
+		if i == 0 {
+			var res admin.Applied
+			res, err = l.ApplyTenants(ctx, admin.ApplyOrder{Tenants: o})
+			got = told(res)
+		} else {
+			var rows []admin.TenantResult
+			rows, err = l.ImportTenants(ctx, admin.ImportOrder{Tenants: []admin.NewTenant{o[1], {ID: idOf(2), Name: "c"}}})
+			got = told(admin.Applied{Tenants: rows})
+		}
+		if want := [][]string{{"a added", "b failed"}, {"b added"}}[i]; !errors.Is(err, context.Canceled) || !slices.Equal(got, want) {
+			t.Errorf("%q, %v", got, err)
+		}
+		if list, _ := w.ListTenants(t.Context()); len(list) != i+1 || list[0].Region != "eu" {
+			t.Errorf("%+v", list)
+		}
+		stop()
+	}
+}

@@ -8,6 +8,17 @@ type holdOrder struct {
 	Why    string `json:"why"`
 }
 
+// moveOrder joins two tenants.
+type moveOrder struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// MoveTenant is API.MoveTenant.
+func (c *Client) MoveTenant(ctx context.Context, from, to string) (TenantResult, error) {
+	return ask[TenantResult](ctx, c, "move_tenant", moveOrder{from, to})
+}
+
 // ApplyTenants is API.ApplyTenants.
 func (c *Client) ApplyTenants(ctx context.Context, o ApplyOrder) (Applied, error) {
 	return ask[Applied](ctx, c, "apply_tenants", o)

@@ -32,7 +32,8 @@ var calls = map[string]call{
 	"hold_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
 		return nil, a.HoldTenant(ctx, h.Tenant, h.Why)
 	}),
-	"erasures": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Erasures(ctx) }),
+	"erasures":    with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Erasures(ctx) }),
+	"move_tenant": with(func(ctx context.Context, a API, o moveOrder) (any, error) { return a.MoveTenant(ctx, o.From, o.To) }),
 	"release_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
 		return nil, a.ReleaseTenant(ctx, h.Tenant, h.Why)
 	}),

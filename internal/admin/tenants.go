@@ -74,8 +74,8 @@ func (l *Local) wanted(n NewTenant, was *drover.Tenant, now time.Time) (t drover
 	case n.Region == noRegion:
 		t.Region = ""
 	case n.Region != "":
-		t.Region = n.Region
-		say("region", "", oneOf("region", strings.ToLower(t.Region), regions))
+		t.Region = strings.ToLower(n.Region)
+		say("region", "", oneOf("region", t.Region, regions))
 	}
 	if n.Regions != nil {
 		t.Regions = slices.Clone(n.Regions)
@@ -239,4 +239,35 @@ func (l *Local) Erasures(ctx context.Context) ([]ErasureStatus, error) {
 		out = append(out, ErasureStatus{ID: e.Tenant, Name: e.Name, Customer: e.Customer, At: e.At, Incarnation: e.Incarnation, Host: e.Host, Counts: e.Counts})
 	}
 	return out, err
+}
+
+// MoveTenant joins an old and a new tenant under the old one's customer.
+func (l *Local) MoveTenant(ctx context.Context, from, to string) (TenantResult, error) {
+	const op = "move tenant"
+	old, err := l.find(ctx, op, from)
+	if err != nil {
+		return TenantResult{}, err
+	}
+	was, err := l.Store.FindTenant(ctx, to)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return TenantResult{}, usage(op, "add the new directory first: drover tenant add TENANT-ID --name … --customer "+string(old.Customer), fmt.Errorf("there is no tenant %q", to))
+	case err != nil:
+		return TenantResult{}, err
+	case was.ID == old.ID:
+		return TenantResult{}, usage(op, "name the old one, then the new one", errors.New("this is one tenant"))
+	case was.State == drover.Removed:
+		return TenantResult{}, usage(op, "if it is to be read again, with a new consent: drover tenant add "+string(was.ID)+" --customer "+string(old.Customer), fmt.Errorf("tenant %s was removed", was.Name))
+	}
+	t := was
+	t.Customer = old.Customer
+	r := TenantResult{Row: -1, ID: t.ID, Name: t.Name, What: Unchanged, Changes: changes(was, t), Notes: l.notes(was, t)}
+	if len(r.Changes) == 0 {
+		return r, nil
+	}
+	r.What = Changed
+	if err = l.Store.ChangeTenant(ctx, was, t); errors.Is(err, ledger.ErrConflict) {
+		err = &drover.Error{Op: op, Tenant: t.ID, Kind: drover.Transient, Hint: "type the same again", Err: err}
+	}
+	return r, err
 }
