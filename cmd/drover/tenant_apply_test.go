@@ -229,3 +229,34 @@ func TestAHeldTenantIsShownAsSuchAndStays(t *testing.T) {
 	must(exitUsage, "is not held", "tenant", "hold", "contoso", "--release")
 	must(exitOK, "its key is destroyed", "tenant", "remove", "contoso", "--yes", "--discard")
 }
+
+func TestAnAppliedTenantIsReadByTheRunningDrover(t *testing.T) {
+	m, cfg := serveMicrosoft(t)
+	a, err := newAppFrom(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.roles[a.clouds["own"].Graph] = []string{"SecurityAlert.Read.All"}
+	changed := time.Now().Add(-time.Minute).UTC().Format("2006-01-02T15:04:05.0000000Z")
+	m.rows["/graph/v1.0/security/alerts_v2"] = `{"id":"da1","tenantId":"` + pretendTenant + `","lastUpdateDateTime":"` + changed + `","createdDateTime":"` + changed + `"}`
+	list := "tenants:\n  - {id: " + pretendTenant + ", name: contoso, cloud: own, start: 1h, state: %s}\n"
+	beside(t, cfg, func() {
+		if code, out, errs := typed(t, fmt.Sprintf(list, "active"), "tenant", "apply", "-f", "-", "-c", cfg); code != exitOK || !strings.Contains(out, "1 added") {
+			t.Fatal(code, out, errs)
+		}
+		path := filepath.Join(filepath.Dir(cfg), "out", "contoso", pretendTenant+".ndjson")
+		for text := []byte(nil); !bytes.Contains(text, []byte("da1")); time.Sleep(10 * time.Millisecond) { // until it was delivered, however long that takes
+			text, _ = os.ReadFile(path)
+			if t.Context().Err() != nil {
+				return
+			}
+		}
+		code, out, _ := typed(t, fmt.Sprintf(list, "paused"), "tenant", "apply", "-f", "-", "-c", cfg)
+		if code != exitOK || !strings.Contains(out, "    state: active → paused") {
+			t.Errorf("%d %s", code, out)
+		}
+		if _, out, _ := droverCommand(t, "tenant", "list", "-c", cfg); !strings.Contains(out, "paused") {
+			t.Errorf("%s", out)
+		}
+	})
+}
