@@ -388,3 +388,21 @@ func TestWhoStopsAListIsToldWhatWasDone(t *testing.T) {
 		stop()
 	}
 }
+
+func TestWhatRemainsOfARemovedTenantIsTold(t *testing.T) {
+	w := newWorld(t, "contoso")
+	w.must(w.Sinks(t.Context(), []ledger.SinkPlace{{Sink: "soc", FromAll: true}}))
+	w.commit(feed(0), state(1, 1, "high", "new", "kan4rie"))
+	w.each(func(api admin.API) {
+		if r, err := api.RemoveTenant(w.Context(), "contoso", true); err != nil || !r.Removed {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		list, err := api.Erasures(w.Context())
+		w.must(err)
+		want := []admin.ErasureStatus{{ID: feed(0).Tenant, Name: "contoso", Customer: "contoso", At: drover.InstantOf(began), Incarnation: w.Identity().Incarnation, Host: list[0].Host,
+			Counts: map[drover.SinkID]map[string]int64{"": {"revisions": 1}, "soc": {"discarded": 1}}}}
+		if diff := cmp.Diff(want, list); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
