@@ -199,3 +199,25 @@ func TestEveryKeyOfATenantIsInTheDocs(t *testing.T) {
 		}
 	}
 }
+
+func TestTheExamplesOfListsAreRead(t *testing.T) {
+	text, err := os.ReadFile("../../examples/tenants/tenants.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := ParseTenants("tenants.yaml", text); err != nil || len(list.List) != 3 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if text, err = os.ReadFile("../../examples/tenants/customers.csv"); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := ParseTenantsCSV("customers.csv", text)
+	if err != nil || len(rows) != 3 {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	for _, r := range rows {
+		if len(r.Faults) > 0 {
+			t.Error(r.Faults)
+		}
+	}
+}
