@@ -88,6 +88,7 @@ type Tenant struct {
 	State    TenantState
 	Sources  []SourceID // that are read; which of them tells alerts says Primary
 	Region   string     // for sources with regional hosts: eu, us, uk
+	Regions  []string   `json:",omitempty"` // of ledgers in which its alerts may be kept; none: any
 	Start    Instant    // rows that changed before it are not owed
 	Added    Instant
 }

@@ -52,7 +52,7 @@ func removeTenant(ctx context.Context, api admin.API, name string, discard bool,
 		case err != nil:
 			return err
 		case r.Removed:
-			_, err := fmt.Fprintf(out, "%s is removed; its key is destroyed\n", clean(r.Name))
+			_, err := fmt.Fprintf(out, "%[1]s is removed; its key is destroyed\nthe customer's consent ends at the customer: drover tenant leave-page %[1]s says how; whether it did: drover tenant check %[1]s\n", clean(r.Name))
 			return err
 		case !r.Running:
 			return stillOwed(r, "nobody delivers now")

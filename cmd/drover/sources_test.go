@@ -23,11 +23,12 @@ import (
 // microsoft is a pretend sign-in host, Graph and Defender for Endpoint, all of
 // one tenant, on one address with a path each.
 type microsoft struct {
-	mu     sync.Mutex
-	rows   map[string]string   // by path
-	roles  map[string][]string // by audience
-	asked  []string            // scope of each token, and path of each read
-	denied map[string]string   // answers in place of rows, by path
+	mu      sync.Mutex
+	rows    map[string]string   // by path
+	roles   map[string][]string // by audience
+	asked   []string            // scope of each token, and path of each read
+	denied  map[string]string   // answers in place of rows, by path
+	refusal string              // answer in place of every token
 }
 
 const pretendTenant = "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60"
@@ -37,6 +38,11 @@ func (m *microsoft) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if strings.HasSuffix(r.URL.Path, "/token") {
+		if m.refusal != "" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, m.refusal)
+			return
+		}
 		scope := r.FormValue("scope")
 		m.asked = append(m.asked, scope)
 		aud := strings.TrimSuffix(scope, "/.default")

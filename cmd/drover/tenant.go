@@ -21,7 +21,8 @@ func newTenant() *cobra.Command {
 	c := &cobra.Command{Use: "tenant", Short: "Add, list, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(newTenantAdd(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
-		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove())
+		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),
+		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold(), newTenantLeavePage(), newTenantMove())
 	return c
 }
 
@@ -69,6 +70,7 @@ drover tenant check.`,
 	f.StringVar(&n.Cloud, "cloud", "", "cloud of the tenant (default worldwide)")
 	f.StringVar(&n.App, "app", "", "app that reads it (default: default)")
 	f.StringVar(&n.Region, "region", "", "region of its data, for sources with regional hosts: eu, us, uk; Defender for Endpoint also au, swa, ina, aea")
+	f.StringSliceVar(&n.Regions, "regions", nil, "regions of ledgers in which its alerts may be kept (default: any)")
 	f.StringSliceVar(&sources, "source", nil, "sources to read: "+sourceNames()+" (default graph.alerts)")
 	f.StringVar(&n.Start, "start", "", "where to begin: now, an instant, or an age such as 24h or 30d (default: the config's)")
 	f.StringVar(&refresh, "refresh-token", "", "read with a delegated refresh token, from a file, or - for standard input")
@@ -110,9 +112,12 @@ func printJSON(w io.Writer, v any) error {
 }
 
 func newTenantList() *cobra.Command {
-	var asJSON bool
+	var asJSON, removed bool
 	c := &cobra.Command{Use: "list", Short: "List tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error {
 		return withOperator(c, func(api admin.API) error {
+			if removed {
+				return listErasures(c, api, asJSON)
+			}
 			list, err := api.Tenants(c.Context())
 			if err != nil {
 				return err
@@ -123,6 +128,7 @@ func newTenantList() *cobra.Command {
 			return printTenants(c.OutOrStdout(), list)
 		})
 	}}
+	c.Flags().BoolVar(&removed, "removed", false, "what remains of tenants that were removed")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -136,10 +142,10 @@ func printTenants(w io.Writer, list []admin.TenantStatus) error {
 	_, _ = fmt.Fprintln(t, "NAME\tCUSTOMER\tSTATE\tSOURCE\tREVISIONS\tREAD UP TO\tGAPS\tTENANT\tNOTE")
 	for _, s := range list {
 		if len(s.Feeds) == 0 {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t-\t-\t-\t-\t%s\t\n", s.Name, s.Customer, s.State, s.ID)
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t-\t-\t-\t-\t%s\t%s\n", s.Name, s.Customer, s.State, s.ID, clean(heldNote(s)))
 		}
 		for _, f := range s.Feeds {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Name, s.Customer, s.State, f.Source, f.Revisions, short(f.Through), f.OpenGaps, s.ID, clean(f.Note()))
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Name, s.Customer, s.State, f.Source, f.Revisions, short(f.Through), f.OpenGaps, s.ID, clean(noteOf(s, &f)))
 		}
 	}
 	return t.Flush()
@@ -166,7 +172,7 @@ func newTenantShow() *cobra.Command {
 			}
 			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, row := range [][2]string{{"tenant", string(s.ID)}, {"name", s.Name}, {"customer", string(s.Customer)}, {"state", string(s.State)}, {"cloud", s.Cloud}, {"app", s.App}, {"region", s.Region},
-				{"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
+				{"may be kept in", strings.Join(s.Regions, ", ")}, {"held", clean(strings.TrimPrefix(heldNote(s), "held "))}, {"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
 				_, _ = fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 			}
 			for _, f := range s.Feeds {
@@ -187,7 +193,7 @@ func newTenantShow() *cobra.Command {
 
 func newTenantCheck() *cobra.Command {
 	var asJSON bool
-	c := &cobra.Command{Use: "check NAME|ID", Short: "Get a token and make a test call to each feed", Args: oneArg("a tenant's name or ID"), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "check NAME|ID", Short: "Get a token and make a test call to each feed; of a removed tenant, whether a token can still be had", Args: oneArg("a tenant's name or ID"), RunE: func(c *cobra.Command, args []string) error {
 		return withOperator(c, func(api admin.API) error {
 			res, err := api.CheckTenant(c.Context(), args[0])
 			if err != nil {

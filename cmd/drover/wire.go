@@ -404,6 +404,9 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 
 // checkTenant gets a token and reads the newest minute of each feed.
 func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
+	if t.State == drover.Removed {
+		return a.checkGone(ctx, t)
+	}
 	a.tokens.Forget(t.ID)
 	if c, ok := a.cfg.Apps[t.App]; ok {
 		out = append(out, a.checkApp(c)...)

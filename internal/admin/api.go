@@ -15,6 +15,7 @@ import (
 // API is what can be asked.
 type API interface {
 	Backfilling
+	Listing
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -58,13 +59,15 @@ type AuditOrder struct {
 
 // NewTenant is what an operator says of a new tenant.
 type NewTenant struct {
-	ID       string            `json:"id"`
-	Name     string            `json:"name"`
-	Customer string            `json:"customer"`
-	Cloud    string            `json:"cloud"`
-	App      string            `json:"app"`
-	Region   string            `json:"region"`
-	Sources  []drover.SourceID `json:"sources"`
+	ID       string             `json:"id"`
+	Name     string             `json:"name"`
+	Customer string             `json:"customer"`
+	Cloud    string             `json:"cloud"`
+	App      string             `json:"app"`
+	Region   string             `json:"region"`
+	Regions  []string           `json:"regions"` // of ledgers that may keep its alerts; none: any
+	Sources  []drover.SourceID  `json:"sources"`
+	State    drover.TenantState `json:"state,omitempty"`
 	// Start is "now", an instant (RFC 3339) or an age ("24h", "30d"): rows
 	// that changed before it are not owed.
 	Start string `json:"start"`
@@ -106,11 +109,20 @@ type TenantStatus struct {
 	Cloud    string             `json:"cloud"`
 	App      string             `json:"app"`
 	Region   string             `json:"region,omitempty"`
+	Regions  []string           `json:"regions,omitempty"` // of ledgers that may keep its alerts; none: any
+	Sources  []drover.SourceID  `json:"sources"`
+	Held     *HoldStatus        `json:"held,omitempty"`
 	Primary  drover.SourceID    `json:"primary,omitempty"` // tells its alerts; what other sources of alerts show goes only where a route names them
 	State    drover.TenantState `json:"state"`
 	Start    drover.Instant     `json:"start"`
 	Added    drover.Instant     `json:"added"`
 	Feeds    []FeedStatus       `json:"feeds"`
+}
+
+// HoldStatus is why nothing of a tenant is thrown away.
+type HoldStatus struct {
+	Why   string         `json:"why"`
+	Since drover.Instant `json:"since"`
 }
 
 // Finding is one result of a check.

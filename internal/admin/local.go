@@ -75,46 +75,10 @@ func usage(op, hint string, err error) error {
 // AddTenant checks and stores a new tenant.
 func (l *Local) AddTenant(ctx context.Context, n NewTenant) (drover.Tenant, error) {
 	const op = "add tenant"
-	id, err := drover.ParseTenantID(n.ID)
-	if err != nil {
-		return drover.Tenant{}, usage(op, "", err)
-	}
-	name := strings.ToLower(n.Name)
-	if name == "" {
-		name = n.Customer
-	}
-	if _, err := drover.ParseCustomerID(name); err != nil {
-		return drover.Tenant{}, usage(op, "give a short name: --name contoso", err)
-	}
-	customer := n.Customer
-	if customer == "" {
-		customer = name
-	}
-	slug, err := drover.ParseCustomerID(customer)
-	if err != nil {
-		return drover.Tenant{}, usage(op, "", err)
-	}
-	t := drover.Tenant{ID: id, Name: name, Customer: slug, Cloud: orDefault(n.Cloud, "worldwide"), App: orDefault(n.App, "default"), Region: n.Region,
-		Sources: n.Sources, State: drover.Active, Added: drover.InstantOf(time.Now())}
-	if len(t.Sources) == 0 {
-		t.Sources = []drover.SourceID{drover.GraphAlerts}
-	}
-	if err := oneOf("cloud", t.Cloud, l.Clouds); err != nil {
-		return drover.Tenant{}, usage(op, "define it under clouds: in the config, or use a built-in one", err)
-	}
-	if err := oneOf("app", t.App, l.Apps); err != nil {
-		return drover.Tenant{}, usage(op, "define it under apps: in the config", err)
-	}
-	for _, s := range t.Sources {
-		if l.Serves == nil {
-			break
-		}
-		if err := l.Serves(t, s); err != nil {
-			return drover.Tenant{}, usage(op, drover.HintOf(err), fmt.Errorf("it cannot be read by %s: %w", s, err))
-		}
-	}
-	if t.Start, err = ParseStart(orDefault(n.Start, orDefault(l.DefaultStart, "now")), time.Now()); err != nil {
-		return drover.Tenant{}, usage(op, "", err)
+	n.Name = strings.ToLower(orDefault(n.Name, n.Customer))
+	t, wrong := l.wanted(n, nil, time.Now())
+	if len(wrong) > 0 {
+		return drover.Tenant{}, usage(op, wrong[0].Hint, errors.New(wrong[0].Text))
 	}
 	if err := l.Store.AddTenant(ctx, t); err != nil {
 		if errors.Is(err, ledger.ErrConflict) {
@@ -201,6 +165,10 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 	if l.Watch != nil {
 		seen = l.Watch()
 	}
+	held, err := l.held(ctx)
+	if err != nil {
+		return nil, err
+	}
 	byTenant := make(map[drover.TenantID][]FeedStatus, len(tenants))
 	for _, f := range feeds {
 		if w, ok := live[f.Feed]; ok {
@@ -225,7 +193,7 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 			byTenant[t.ID][i].Secondary = t.Secondary(byTenant[t.ID][i].Source)
 		}
 		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
-			Primary: t.Primary(), Feeds: byTenant[t.ID]})
+			Regions: t.Regions, Sources: t.Sources, Held: held[t.ID], Primary: t.Primary(), Feeds: byTenant[t.ID]})
 	}
 	return out, nil
 }
@@ -289,7 +257,12 @@ func (l *Local) RemoveTenant(ctx context.Context, idOrName string, discard bool)
 		return Removal{}, err
 	}
 	r := Removal{Name: t.Name, Running: !l.Started.IsZero()}
+	held, err := l.held(ctx)
 	switch {
+	case err != nil:
+		return r, err
+	case held[t.ID] != nil: // before it is paused
+		err = fmt.Errorf("%w: %s", ledger.ErrHeld, held[t.ID].Why)
 	case discard || t.State == drover.Removed:
 		err = l.Store.RemoveTenant(ctx, t.ID)
 	default:
@@ -299,6 +272,9 @@ func (l *Local) RemoveTenant(ctx context.Context, idOrName string, discard bool)
 			}
 		}
 		r.Owed, err = l.Store.RemoveDrained(ctx, t.ID)
+	}
+	if errors.Is(err, ledger.ErrHeld) {
+		return r, usage("remove tenant "+t.Name, "it stays until it is released: drover tenant hold "+t.Name+" --release", err)
 	}
 	if err != nil || len(r.Owed) > 0 {
 		return r, err

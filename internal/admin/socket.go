@@ -26,7 +26,17 @@ const maxMessage = 64 << 20
 type call func(ctx context.Context, api API, arg json.RawMessage) (any, error)
 
 var calls = map[string]call{
-	"add_tenant":    with(func(ctx context.Context, a API, n NewTenant) (any, error) { return a.AddTenant(ctx, n) }),
+	"add_tenant":     with(func(ctx context.Context, a API, n NewTenant) (any, error) { return a.AddTenant(ctx, n) }),
+	"apply_tenants":  with(func(ctx context.Context, a API, o ApplyOrder) (any, error) { return a.ApplyTenants(ctx, o) }),
+	"import_tenants": with(func(ctx context.Context, a API, o ImportOrder) (any, error) { return a.ImportTenants(ctx, o) }),
+	"hold_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
+		return nil, a.HoldTenant(ctx, h.Tenant, h.Why)
+	}),
+	"erasures":    with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Erasures(ctx) }),
+	"move_tenant": with(func(ctx context.Context, a API, o moveOrder) (any, error) { return a.MoveTenant(ctx, o.From, o.To) }),
+	"release_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
+		return nil, a.ReleaseTenant(ctx, h.Tenant, h.Why)
+	}),
 	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
 	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
 	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),

@@ -83,11 +83,11 @@ func Load(path string) (*Config, error) {
 // faults, and relative paths begin at its folder. An empty text gives the
 // defaults. The error is Faults.
 func Parse(name string, data []byte) (*Config, error) {
-	root, faults := document(name, data)
+	root, faults := document(configLayout, name, data)
 	if len(faults) > 0 {
 		return nil, faults
 	}
-	d := &decoder{file: name, dir: filepath.Dir(name), lines: make(map[string]int)}
+	d := &decoder{layout: configLayout, file: name, dir: filepath.Dir(name), lines: make(map[string]int)}
 	c := &Config{file: name, lines: d.lines}
 	d.section("", root, reflect.ValueOf(c).Elem())
 	c.fill()

@@ -23,6 +23,7 @@ type validator interface{ Validate(report Report) }
 
 // decoder fills sections from a document and gathers everything that is wrong.
 type decoder struct {
+	layout layout
 	file   string
 	dir    string // where relative paths begin
 	faults Faults
@@ -157,7 +158,7 @@ func (d *decoder) member(path string, f field, v reflect.Value, present map[stri
 	}
 	switch {
 	case f.required:
-		d.fault(d.lineOf(path), "%s needs the key %s", cmp.Or(lastOf(path), "the config"), f.key)
+		d.fault(d.lineOf(path), "%s needs the key %s", cmp.Or(lastOf(path), d.layout.itself), f.key)
 	case f.def != "":
 		if _, err := scalar(v, f, f.def, d.dir); err != nil {
 			panic("config: default of " + at + ": " + err.Error())
@@ -343,7 +344,7 @@ func bounded[T int | Size | Share | time.Duration](v reflect.Value, f field, s s
 // unknown says of a key that does not belong where it stands, where it does.
 func (d *decoder) unknown(path string, e entry, t reflect.Type, variant string, quiet bool) {
 	known := keysOf(t, variant)
-	here := cmp.Or(lastOf(path), "the config")
+	here := cmp.Or(lastOf(path), d.layout.itself)
 	if quiet {
 		d.fault(e.line, "%s: a secret is named by exactly one of %s; what stands here is none of them", here, strings.Join(known, ", "))
 		return
@@ -362,7 +363,7 @@ func (d *decoder) unknown(path string, e entry, t reflect.Type, variant string, 
 		return
 	}
 	near, ok := nearest(e.key, known)
-	elsewhere := slices.Clone(homes[e.key])
+	elsewhere := slices.Clone(d.layout.homes[e.key])
 	if len(elsewhere) > 0 && len(elsewhere) <= 3 && (!ok || plain(near) != plain(e.key)) {
 		for i, h := range elsewhere {
 			if elsewhere[i] = "under " + h; h == "" {

@@ -13,23 +13,37 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Limits of a config file (faults-and-invariants C01). The largest sensible
-// one, a Splunk token for each of 2,000 tenants, has 200 kB and 20,000 nodes.
+// Limits of a file of any kind (faults-and-invariants C01).
 const (
-	maxSize    = 1 << 20
 	maxDepth   = 32
 	maxAliases = 100
-	maxNodes   = 100_000 // aliases counted as often as they are used
 )
+
+// layout is a kind of file: how it is spoken of, and how large it may be.
+type layout struct {
+	file   string // a config
+	itself string // the config
+	keys   string // with which it begins
+	usual  string // size
+	size   int    // bytes, at most
+	nodes  int    // values at most, aliases counted as often as they are used
+	homes  map[string][]string
+}
+
+// The largest sensible config, a Splunk token for each of 2,000 tenants, has
+// 200 kB and 20,000 nodes.
+const maxSize, maxNodes = 1 << 20, 100_000
+
+var configLayout = layout{file: "a config", itself: "the config", keys: "ledger: and sinks:", usual: "a few kilobytes", size: maxSize, nodes: maxNodes, homes: homes}
 
 // document reads the one YAML document in data and returns its root mapping,
 // nil for an empty file. It bounds what aliases can grow to.
-func document(name string, data []byte) (*yaml.Node, Faults) {
+func document(of layout, name string, data []byte) (*yaml.Node, Faults) {
 	whole := func(line int, format string, args ...any) Faults {
 		return Faults{{name, line, fmt.Sprintf(format, args...)}}
 	}
-	if len(data) > maxSize {
-		return nil, whole(0, "the file is larger than 1 MiB; a config is a few kilobytes: is this the right file?")
+	if len(data) > of.size {
+		return nil, whole(0, "the file is larger than %d MiB; %s is %s: is this the right file?", of.size>>20, of.file, of.usual)
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, whole(1, "this is not UTF-8 text; save the file as UTF-8")
@@ -52,12 +66,12 @@ func document(name string, data []byte) (*yaml.Node, Faults) {
 		return nil, whole(line, "%s", text)
 	}
 	if err := dec.Decode(&second); err == nil {
-		return nil, whole(second.Line, "a second document begins here; a config is one document: take out the --- line")
+		return nil, whole(second.Line, "a second document begins here; %s is one document: take out the --- line", of.file)
 	} else if !errors.Is(err, io.EOF) {
 		line, text := syntax(data, err)
 		return nil, whole(line, "%s", text)
 	}
-	m := measure{nodes: maxNodes, aliases: maxAliases}
+	m := measure{most: of.nodes, nodes: of.nodes, aliases: maxAliases}
 	if n := m.walk(&doc, 0); n != nil {
 		return nil, whole(n.Line, "%s", m.why)
 	}
@@ -66,7 +80,7 @@ func document(name string, data []byte) (*yaml.Node, Faults) {
 		return nil, nil
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, whole(root.Line, "expected keys such as ledger: and sinks:, got %s", kindName(root))
+		return nil, whole(root.Line, "expected keys such as %s, got %s", of.keys, kindName(root))
 	}
 	return root, nil
 }
@@ -86,14 +100,15 @@ func badText(data []byte) int {
 
 // measure walks a document as if each alias stood for its content.
 type measure struct {
-	nodes, aliases int
+	most           int // nodes
+	nodes, aliases int // that are left
 	why            string
 }
 
 // walk returns the node at which a limit was passed, nil if none was.
 func (m *measure) walk(n *yaml.Node, depth int) *yaml.Node {
 	if m.nodes--; m.nodes < 0 {
-		m.why = fmt.Sprintf("the file has more than %d values, aliases counted as often as they are used", maxNodes)
+		m.why = fmt.Sprintf("the file has more than %d values, aliases counted as often as they are used", m.most)
 		return n
 	}
 	if depth > maxDepth {

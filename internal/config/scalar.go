@@ -167,6 +167,10 @@ var textKinds = map[string]func(s, dir string) (string, error){
 		}
 		return s, nil
 	},
+	"directory": func(s, _ string) (string, error) {
+		id, err := drover.ParseTenantID(s)
+		return string(id), err
+	},
 	"slug": func(s, _ string) (string, error) { return s, checkSlug(s) },
 	"tenant": func(s, _ string) (string, error) {
 		if drover.IsGUID(s) {

@@ -48,6 +48,8 @@ var (
 	ErrElsewhere = errors.New("this ledger was last used on another machine or path")
 	// ErrLocked: another process has the ledger open.
 	ErrLocked = errors.New("the ledger is in use by another process")
+	// ErrHeld: the tenant is held; see HoldTenant.
+	ErrHeld = errors.New("the tenant is held")
 	// ErrFull: no space; reading must stop, delivering may go on.
 	ErrFull = errors.New("no space left for the ledger")
 )
@@ -88,16 +90,31 @@ type Tenants interface {
 	// UpdateTenant changes everything but ID, Added and State. New sources
 	// get feeds and places; a source that is left out keeps its feed.
 	UpdateTenant(ctx context.Context, t drover.Tenant) error
+	// ChangeTenant is UpdateTenant and SetTenantState in one step, for a tenant
+	// that is still as was says. ErrConflict: it is not, it was removed, or its
+	// new name is taken.
+	ChangeTenant(ctx context.Context, was, t drover.Tenant) error
 	// SetTenantState moves a tenant between active and paused.
 	SetTenantState(ctx context.Context, id drover.TenantID, s drover.TenantState) error
+	// HoldTenant keeps every row of a tenant from Prune, and the tenant from
+	// removal, until ReleaseTenant. Held again, the new reason counts. Both are
+	// written into the logbook with why. ErrConflict: it was removed;
+	// ErrNotFound: it is not there, or not held.
+	HoldTenant(ctx context.Context, id drover.TenantID, why string) error
+	ReleaseTenant(ctx context.Context, id drover.TenantID, why string) error
+	// Holds lists the tenants that are held.
+	Holds(ctx context.Context) ([]Hold, error)
 	// RemoveTenant destroys the tenant's data key and its credentials, marks
 	// it removed and writes an erasure record with its daily counts. Its
-	// bodies are unreadable from then on.
+	// bodies are unreadable from then on. ErrHeld: nothing has changed.
 	RemoveTenant(ctx context.Context, id drover.TenantID) error
 	// RemoveDrained is RemoveTenant for a tenant of which every sink in use
 	// has taken everything. Else it changes nothing and returns how many
 	// revisions each still has to take; looking and removing are one step.
 	RemoveDrained(ctx context.Context, id drover.TenantID) (owed map[drover.SinkID]uint64, err error)
+	// Erasures lists what remains of tenants that were removed, the oldest
+	// first, for ever. One that came back and was removed again has several.
+	Erasures(ctx context.Context) ([]Erasure, error)
 	// Tenant returns one tenant by ID; FindTenant by ID or name.
 	Tenant(ctx context.Context, id drover.TenantID) (drover.Tenant, error)
 	FindTenant(ctx context.Context, idOrName string) (drover.Tenant, error)
@@ -117,6 +134,27 @@ type Tenants interface {
 	Credential(ctx context.Context, c CredentialKey) (Credential, error)
 	// DropCredential destroys one; without it, ErrNotFound.
 	DropCredential(ctx context.Context, c CredentialKey) error
+}
+
+// Hold is why a tenant is held, and since when by the local clock.
+type Hold struct {
+	Tenant drover.TenantID
+	Why    string
+	Since  drover.Instant
+}
+
+// Erasure is the record of a tenant that was removed. No text of an alert is in
+// it.
+type Erasure struct {
+	Tenant      drover.TenantID
+	Name        string
+	Customer    drover.CustomerID
+	At          drover.Instant // by the local clock
+	Incarnation string         // of the ledger that did it
+	Host        string         // name of the machine, "" if it has none
+	// Counts are the daily counts up to then, added up by sink ("": what was
+	// ledgered) and by what was counted.
+	Counts map[drover.SinkID]map[string]int64
 }
 
 // CredentialKey names a credential. Cloud and Authority are bound to it by its
@@ -372,7 +410,7 @@ type Bookkeeping interface {
 	ResolveAside(ctx context.Context, id int64, why string) error
 	// Logbook lists what was done to the ledger by order: created, adopted,
 	// rewound, acknowledged, resolved, backfill, backfilled,
-	// backfill_cancelled, erased; oldest first, for ever.
+	// backfill_cancelled, held, released, erased; oldest first, for ever.
 	Logbook(ctx context.Context) ([]Entry, error)
 	// Feeds returns every feed's state, without taking it.
 	Feeds(ctx context.Context) ([]FeedState, error)
@@ -381,7 +419,7 @@ type Bookkeeping interface {
 	// Revisions walks a feed's revisions from sequence number first on.
 	Revisions(ctx context.Context, f drover.Feed, first uint64) iter.Seq2[drover.Revision, error]
 	// Prune drops bodies older than the retention that every sink has passed,
-	// and keys older than KeyRetention. now is Microsoft's time, never the
+	// and keys older than KeyRetention, but nothing of a tenant that is held. now is Microsoft's time, never the
 	// local clock alone. It works in slices and may be called often.
 	Prune(ctx context.Context, p PruneOrder) (Pruned, error)
 	// Space says how full the store is.

@@ -57,7 +57,7 @@ var errClosed = errors.New("the ledger is closed")
 // isOurs reports whether err already says what a caller should do.
 func isOurs(err error) bool {
 	var e *drover.Error
-	for _, known := range []error{ledger.ErrMoved, ledger.ErrNotFound, ledger.ErrConflict, ledger.ErrFull, ledger.ErrElsewhere, ledger.ErrLocked} {
+	for _, known := range []error{ledger.ErrMoved, ledger.ErrNotFound, ledger.ErrConflict, ledger.ErrHeld, ledger.ErrFull, ledger.ErrElsewhere, ledger.ErrLocked} {
 		if errors.Is(err, known) {
 			return true
 		}

@@ -46,10 +46,14 @@ func (s *Store) Prune(ctx context.Context, order ledger.PruneOrder) (ledger.Prun
 
 // due are the conditions under which a block may go: old by both clocks, the
 // one that stamped its rows and ours, and done by every sink in use; or of a
-// tenant whose key is gone. Where ours had run ahead, the other one decides.
+// tenant whose key is gone. Where ours had run ahead, the other one decides. Of
+// a tenant that is held nothing goes but what nobody can open.
 // Parameters: 1 the cut, 4 what no clock of ours can have said.
-const due = `(b.last <= f.floor OR (b.at < ?1 OR b.at > ?4) AND b.max_changed < ?1 AND
+const due = `(b.last <= f.floor OR ` + free + ` AND (b.at < ?1 OR b.at > ?4) AND b.max_changed < ?1 AND
 	b.last <= coalesce((SELECT min(p.seq) FROM places p JOIN sinks k ON k.id = p.sink WHERE p.fid = f.fid AND k.retired = 0), f.head))`
+
+// free: the feed f is not of a tenant that is held.
+const free = `f.tenant NOT IN (SELECT tenant FROM holds)`
 
 // firstKept is the first block of a feed that has to stay. Blocks go from the
 // oldest on, so that what is left has no hole.
@@ -154,15 +158,15 @@ func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
 	err := s.read(ctx, func(tx *tx) error {
 		var fid, n int64
 		if busiest := busiestDay(tx); !p.Confirmed {
-			tx.row(`SELECT count(*) FROM (SELECT 1 FROM feeds f CROSS JOIN keys k WHERE k.fid = f.fid AND k.changed < ?2 AND (k.changed > ?1 OR k.created > ?1 AND k.created < ?2) LIMIT ?3)`,
+			tx.row(`SELECT count(*) FROM (SELECT 1 FROM feeds f CROSS JOIN keys k WHERE k.fid = f.fid AND k.changed < ?2 AND (k.changed > ?1 OR k.created > ?1 AND k.created < ?2) AND `+free+` LIMIT ?3)`,
 				int64(drover.NoInstant), p.keys, 3*busiest+1).scan(&n)
 			if n > 3*busiest {
 				p.out.Asks = fmt.Sprintf("more than three days' usual amount of keys (%d a day at most) are due to be thrown away at once; check the clock, then confirm", busiest)
 				return tx.err
 			}
 		}
-		for found := tx.query(`SELECT fid FROM feeds f WHERE EXISTS (SELECT 1 FROM keys k WHERE k.fid = f.fid AND k.changed < ?3 AND (k.changed > ?2 OR k.created > ?2 AND k.created < ?3))
-			OR EXISTS (SELECT 1 FROM newest n WHERE n.fid = f.fid AND n.created < ?3 AND n.changed < ?3 AND (n.created > ?2 OR n.changed > ?2))`, nil, int64(drover.NoInstant), p.keys); found.next(&fid); {
+		for found := tx.query(`SELECT fid FROM feeds f WHERE `+free+` AND (EXISTS (SELECT 1 FROM keys k WHERE k.fid = f.fid AND k.changed < ?3 AND (k.changed > ?2 OR k.created > ?2 AND k.created < ?3))
+			OR EXISTS (SELECT 1 FROM newest n WHERE n.fid = f.fid AND n.created < ?3 AND n.changed < ?3 AND (n.created > ?2 OR n.changed > ?2)))`, nil, int64(drover.NoInstant), p.keys); found.next(&fid); {
 			feeds = append(feeds, fid)
 		}
 		return tx.err
@@ -177,7 +181,10 @@ func (s *Store) pruneKeys(ctx context.Context, p *pruning) error {
 		}
 		var gone, newest int64
 		err = s.w.do(4096, func(tx *tx) error {
-			gone = 0
+			gone, newest = 0, 0
+			if !tx.row(`SELECT fid FROM feeds f WHERE fid = ? AND `+free, fid).scan(&fid) {
+				return tx.err // it has been held since
+			}
 			tx.exec(`UPDATE feeds SET keys_from = max(keys_from, ?) WHERE fid = ?`, p.keys, fid)
 			for _, old := range []string{oldKeys, oldNoTime} {
 				sum, n := sumRows(tx, `DELETE FROM keys WHERE fid = ?1 AND (changed, alert, ordinal) IN (SELECT changed, alert, ordinal FROM keys WHERE `+old+` LIMIT ?4) RETURNING `+keyColumns,

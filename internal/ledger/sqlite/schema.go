@@ -59,4 +59,11 @@ var migrations = [][]string{
 			state TEXT NOT NULL, asked INTEGER NOT NULL, changed INTEGER NOT NULL, pages INTEGER NOT NULL DEFAULT 0, rows INTEGER NOT NULL DEFAULT 0, found INTEGER NOT NULL DEFAULT 0)`,
 		`CREATE INDEX backfills_by_state ON backfills (state, fid)`,
 	},
+	{
+		// Tenants of which nothing may be thrown away.
+		`CREATE TABLE holds (tenant TEXT PRIMARY KEY, why TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID`,
+		// What remains of tenants that were removed.
+		`CREATE TABLE erasures (n INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, customer TEXT NOT NULL, at INTEGER NOT NULL,
+			incarnation INTEGER NOT NULL, host TEXT NOT NULL, counts TEXT NOT NULL)`,
+	},
 }

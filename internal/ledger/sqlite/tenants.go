@@ -79,6 +79,25 @@ func (s *Store) UpdateTenant(ctx context.Context, t drover.Tenant) error {
 	})
 }
 
+// ChangeTenant changes a tenant that is still as it was; see ledger.Tenants.
+func (s *Store) ChangeTenant(ctx context.Context, was, t drover.Tenant) error {
+	return s.w.do(1024, func(tx *tx) error {
+		old, err := tenant(tx, `id = ?`, string(was.ID))
+		if err != nil {
+			return err
+		}
+		var other string
+		if encode(old) != encode(was) || old.State == drover.Removed || tx.row(`SELECT id FROM tenants WHERE name = ? AND id <> ?`, t.Name, string(old.ID)).scan(&other) {
+			return ledger.ErrConflict
+		}
+		t.ID, t.Added = old.ID, old.Added
+		tx.exec(`UPDATE tenants SET name = ?, state = ?, data = ? WHERE id = ?`, t.Name, string(t.State), encode(t), string(t.ID))
+		makeFeeds(tx, t)
+		generation(tx)
+		return tx.err
+	})
+}
+
 // SetTenantState moves a tenant between active and paused.
 func (s *Store) SetTenantState(ctx context.Context, id drover.TenantID, state drover.TenantState) error {
 	return s.w.do(256, func(tx *tx) error {
@@ -144,6 +163,10 @@ func (s *Store) removeTenant(id drover.TenantID, first func(*tx) error) error {
 		if t.State == drover.Removed {
 			return nil
 		}
+		var why string
+		if tx.row(`SELECT why FROM holds WHERE tenant = ?`, string(id)).scan(&why) {
+			return fmt.Errorf("%w: %s", ledger.ErrHeld, why)
+		}
 		if err := first(tx); err != nil {
 			return err
 		}
@@ -157,6 +180,7 @@ func (s *Store) removeTenant(id drover.TenantID, first func(*tx) error) error {
 		tx.exec(`UPDATE vouched SET seq = (SELECT head FROM feeds f WHERE f.fid = vouched.fid), missed = NULL WHERE fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, string(id))
 		tx.exec(`UPDATE backfills SET state = 'cancelled', changed = ? WHERE state = 'open' AND fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, s.now(), string(id))
 		s.enter(tx, "erased", drover.Feed{Tenant: id}, t.Name)
+		s.record(tx, &t)
 		generation(tx)
 		return tx.err
 	}, func(ctx context.Context, w *writer) error {
