@@ -41,7 +41,7 @@ func (s *Server) client(q *request) *refusal {
 	sum := sha256.Sum256([]byte(sec))
 	expired := false
 	for _, have := range q.app.secrets {
-		if !d.spread(have.since, d.DirectoryDelay) {
+		if !d.knows(have.made) {
 			continue
 		}
 		if subtle.ConstantTimeCompare(have.hash[:], sum[:]) == 1 {
@@ -88,7 +88,7 @@ func (s *Server) assertion(q *request, raw string) *refusal {
 		return bad(50027, "JWT token is invalid or malformed: alg.")
 	}
 	i := slices.IndexFunc(q.app.certs, func(c *x509.Certificate) bool {
-		return a.names(c, d.StrictThumbprint) && d.spread(q.app.record.keys[thumbprint(c)].since, d.DirectoryDelay)
+		return a.names(c, d.StrictThumbprint) && d.knows(q.app.record.keys[thumbprint(c)].made)
 	})
 	if i < 0 {
 		return bad(700027, "Client assertion failed signature validation. [Reason - The key was not found.]")

@@ -48,7 +48,7 @@ type secret struct {
 	name  string // displayName
 	hint  string // the value's first three characters
 	start time.Time
-	since time.Time // made through Graph; zero: long known
+	made  birth
 }
 
 // Tenant is a directory.

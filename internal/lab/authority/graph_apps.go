@@ -78,7 +78,7 @@ func (q *call) findApp(appID, objectID string) *App {
 }
 
 func (q *call) seesApp(a *App) bool {
-	return a.HomeTenant == q.t.ID && q.d.spread(a.record.since, q.d.DirectoryDelay)
+	return a.HomeTenant == q.t.ID && q.d.knows(a.record.made)
 }
 
 func (q *call) listApps() {
@@ -175,7 +175,7 @@ func (q *call) createApp() {
 		b.Audience = &audiences[2]
 	}
 	now := q.d.Clock()
-	a := &App{ClientID: newGUID(), HomeTenant: q.t.ID, record: record{objectID: newGUID(), created: now, since: now, bare: true, keys: make(map[string]keyInfo), required: []required{}}}
+	a := &App{ClientID: newGUID(), HomeTenant: q.t.ID, record: record{objectID: newGUID(), created: now, made: q.d.born(), bare: true, keys: make(map[string]keyInfo), required: []required{}}}
 	if q.who.User != "" {
 		a.record.owners = []string{q.who.User}
 	}
@@ -285,7 +285,7 @@ func (q *call) replaceKeys(a *App, list []keyBody) string {
 }
 
 func (q *call) newKey(b keyBody) keyInfo {
-	k := keyInfo{id: newGUID(), since: q.d.Clock()}
+	k := keyInfo{id: newGUID(), made: q.d.born()}
 	if b.Name != nil {
 		k.name = *b.Name
 	}

@@ -22,7 +22,7 @@ func (q *call) addPassword(a *App) {
 		return
 	}
 	now := q.d.Clock()
-	s := secret{keyID: newGUID(), name: b.Credential.Name, start: now, end: now.AddDate(2, 0, 0), since: now}
+	s := secret{keyID: newGUID(), name: b.Credential.Name, start: now, end: now.AddDate(2, 0, 0), made: q.d.born()}
 	if b.Credential.Start != nil {
 		s.start = *b.Credential.Start
 	}

@@ -20,7 +20,7 @@ func (q *call) principalsOf() (list []principal) {
 		list = append(list, principal{id: objectID(q.t.ID, r.id), api: r})
 	}
 	for _, a := range q.d.apps {
-		home := a.HomeTenant == q.t.ID && !a.record.bare && a.record.since.IsZero()
+		home := a.HomeTenant == q.t.ID && !a.record.bare && a.record.made.at.IsZero()
 		if home || q.d.shown(q.t, a.ClientID) != None {
 			list = append(list, principal{id: objectID(q.t.ID, a.ClientID), app: a})
 		}
@@ -125,7 +125,7 @@ func (q *call) createPrincipal() {
 		return
 	}
 	a := q.d.app(b.AppID)
-	if a == nil || !q.d.spread(a.record.since, q.d.DirectoryDelay) || a.HomeTenant != q.t.ID && !a.MultiTenant {
+	if a == nil || !q.d.knows(a.record.made) || a.HomeTenant != q.t.ID && !a.MultiTenant {
 		q.fail(http.StatusBadRequest, "NoBackingApplicationObject", "The appId '"+b.AppID+"' of the service principal does not reference a valid application object.")
 		return
 	}

@@ -12,20 +12,33 @@ type record struct {
 	name      string
 	audience  string // signInAudience
 	created   time.Time
-	since     time.Time // made through Graph; zero: long known
-	bare      bool      // it has no service principal in its own tenant yet
-	owners    []string  // users of the home tenant
-	uris      []string  // identifierUris
-	public    []string  // redirect URIs of publicClient
+	made      birth
+	bare      bool     // it has no service principal in its own tenant yet
+	owners    []string // users of the home tenant
+	uris      []string // identifierUris
+	public    []string // redirect URIs of publicClient
 	required  []required
 	federated []federated
 	keys      map[string]keyInfo // by thumbprint: what the certificates do not say themselves
 }
 
+// birth is when something was made through Graph, and how long it takes until
+// every server knows it. The zero birth is of what is long known.
+type birth struct {
+	at   time.Time
+	over Span
+}
+
+// born is the birth of what is made now.
+func (d *Directory) born() birth { return birth{d.Clock(), d.DirectoryDelay} }
+
+// knows reports whether one request meets a server that knows it.
+func (d *Directory) knows(b birth) bool { return d.spread(b.at, b.over) }
+
 // keyInfo is what stands at a certificate.
 type keyInfo struct {
 	id, name string
-	since    time.Time
+	made     birth
 }
 
 // required is one API in a registration (requiredResourceAccess).

@@ -185,7 +185,7 @@ func (s *Server) grant(q *request) (map[string]any, *refusal) {
 	case q.t == nil && !shared(q.segment):
 		return nil, s.noTenant(q.segment)
 	}
-	if q.app = d.app(client); q.app == nil || !d.spread(q.app.record.since, d.DirectoryDelay) || !q.app.MultiTenant && q.t != nil && q.t.ID != q.app.HomeTenant {
+	if q.app = d.app(client); q.app == nil || !d.knows(q.app.record.made) || !q.app.MultiTenant && q.t != nil && q.t.ID != q.app.HomeTenant {
 		return nil, noApp(client)
 	}
 	if q.app.Disabled {
