@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -183,7 +185,7 @@ application, and from the files. What others made stays.`,
 			case err != nil:
 				return err
 			case removeOld:
-				return k.removeOld(c)
+				return k.removeOld(c.Context(), c.OutOrStdout(), time.Now())
 			case secret:
 				return k.newSecret(c, o, days)
 			}
@@ -230,7 +232,7 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 	}
 	k.record.Credentials = append(k.record.Credentials, id)
 	if err := errors.Join(appendPrivate(k.files.cert, certPEM), writeRecord(k.files.record, k.record)); err != nil {
-		return err
+		return denied("keep the new certificate", "the app has it (key ID "+id+"), and drover will not use it: make room or mend the rights, and rotate again", err)
 	}
 	say(c.OutOrStdout(), "the app has a new certificate (key ID %s), used from %s on, good until %s", id, from.UTC().Format("2006-01-02 15:04Z"), day(cert.NotAfter))
 	say(c.OutOrStdout(), "%s", appLines(o.name, k.app.AppID, o.cloud, "certificate", k.files, cert.NotAfter))
@@ -259,8 +261,8 @@ func (k knownApp) newSecret(c *cobra.Command, o appOptions, days int) error {
 
 // removeOld takes away drover's certificates but the one in use and those that
 // begin later.
-func (k knownApp) removeOld(c *cobra.Command) error {
-	used := k.inUse(time.Now())
+func (k knownApp) removeOld(ctx context.Context, out io.Writer, now time.Time) error {
+	used := k.inUse(now)
 	if used == nil {
 		return usageError{errors.New("no certificate of the config is valid now: nothing is removed")}
 	}
@@ -272,26 +274,21 @@ func (k knownApp) removeOld(c *cobra.Command) error {
 		}
 	}
 	for _, x := range k.app.Keys {
-		kept := false
-		for _, cert := range keep {
-			kept = kept || x.Is(cert)
-		}
-		for _, id := range k.record.Credentials {
-			if id == x.ID && !kept {
-				drop = append(drop, x.ID)
-			}
+		if slices.Contains(k.record.Credentials, x.ID) && !slices.ContainsFunc(keep, x.Is) {
+			drop = append(drop, x.ID)
 		}
 	}
 	if len(drop) == 0 {
-		say(c.OutOrStdout(), "there is nothing to remove")
+		say(out, "there is nothing to remove")
 		return nil
 	}
-	if _, err := k.graph.AddCertificate(c.Context(), k.app.AppID, nil, "", drop); err != nil {
+	if _, err := k.graph.AddCertificate(ctx, k.app.AppID, nil, "", drop); err != nil {
 		return err
 	}
-	if err := keepPairs(k.files, keep); err != nil {
+	k.record.Credentials = slices.DeleteFunc(k.record.Credentials, func(id string) bool { return slices.Contains(drop, id) })
+	if err := errors.Join(keepPairs(k.files, keep), writeRecord(k.files.record, k.record)); err != nil {
 		return err
 	}
-	say(c.OutOrStdout(), "removed from the app: %s", strings.Join(drop, ", "))
+	say(out, "removed from the app: %s", strings.Join(drop, ", "))
 	return nil
 }

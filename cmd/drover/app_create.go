@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -126,6 +127,9 @@ func (o *createFlags) run(c *cobra.Command, a *app) error {
 	}
 	made, err := graph.Create(c.Context(), plan)
 	if made == nil {
+		if plan.Certificate != nil && drover.KindOf(err) != drover.Transient { // else it may have been made
+			err = errors.Join(err, os.Remove(files.key), os.Remove(files.cert))
+		}
 		return err
 	}
 	say(c.ErrOrStderr(), "registered %s, application ID %s", clean(plan.Name), made.AppID)
@@ -145,7 +149,7 @@ func (o *createFlags) run(c *cobra.Command, a *app) error {
 
 // unfinished says what exists where not all of it could be made.
 func unfinished(appID string, err error) error {
-	return &drover.Error{Op: "finish the app", Kind: drover.KindOf(err), Err: err, Hint: cmp.Or(drover.HintOf(err), "the app "+appID+" exists: delete it in the portal and begin again, or give it what is missing there")}
+	return &drover.Error{Op: "finish the app", Kind: drover.KindOf(err), Err: err, Hint: cmp.Or(drover.HintOf(err), "the app "+appID+" exists: delete it in the portal, move its files away and begin again, or give it what is missing there")}
 }
 
 // keyName is what a credential of drover's is called in the directory.

@@ -162,5 +162,8 @@ func keepPairs(f appFiles, keep []*x509.Certificate) error {
 			}
 		}
 	}
+	if f.cert == f.key {
+		return writePrivate(f.key, append(certs, keys...))
+	}
 	return errors.Join(writePrivate(f.cert, certs), writePrivate(f.key, keys))
 }

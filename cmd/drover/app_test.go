@@ -156,6 +156,15 @@ func (m *msspStage) graph(method, path string, body any) (out map[string]any) {
 	return out
 }
 
+func (m *msspStage) https() registration.Doer {
+	m.Helper()
+	a, err := newAppFrom(m.T, m.config)
+	if err != nil {
+		m.Fatal(err)
+	}
+	return a.https["lab"]
+}
+
 func (m *msspStage) run(want int, args ...string) (stdout, stderr string) {
 	m.Helper()
 	code, out, errs := droverCommand(m.T, append(args, "-c", m.config)...)
@@ -180,9 +189,9 @@ func (m *msspStage) create(args ...string) (appID string) {
 	return found[1]
 }
 
-// roles asks for a token of the app in a tenant, with the config as it is, and
-// returns what it may.
-func (m *msspStage) roles(name string, home bool) ([]string, error) {
+// roles asks for a token of the app in the customer's tenant, with the config as it is, and
+// returns what it may there.
+func (m *msspStage) roles(name string) ([]string, error) {
 	m.Helper()
 	cfg, err := config.Load(m.config)
 	if err != nil {
@@ -193,9 +202,6 @@ func (m *msspStage) roles(name string, home bool) ([]string, error) {
 		m.Fatal(err)
 	}
 	id := m.lab.Customers()[0].Tenant
-	if home {
-		id = lab.HomeTenant
-	}
 	token, err := a.tokens.Token(m.Context(), drover.Tenant{ID: drover.TenantID(id), Cloud: "lab", App: name}, drover.GraphAlerts)
 	if err != nil {
 		return nil, err
@@ -222,7 +228,7 @@ func TestAnAppIsCreatedAndReadsWhatItsCustomerConsentsTo(t *testing.T) {
 			m := newMSSP(t)
 			id := m.create(append(tt.args, "--source", "graph.alerts,graph.incidents,mde.alerts")...)
 			m.lab.Directory().Consent(m.lab.Customers()[0].Tenant, id, authority.Granted)
-			got, err := m.roles("default", false)
+			got, err := m.roles("default")
 			if err != nil || !slices.Equal(got, []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All"}) {
 				t.Errorf("the token has %v, %v", got, err)
 			} else {
@@ -262,6 +268,92 @@ func TestAnAppIsCreatedAndReadsWhatItsCustomerConsentsTo(t *testing.T) {
 	}
 	if !t.Failed() {
 		proof.Ran(t, "app.create", "apps made through Graph whose credential gets tokens with the roles that were asked for: %d of %d; secrets in the record: %d", works, len(kinds), leaks)
+	}
+}
+
+// The manual's model: an app for each customer, in the MSSP's tenant and beside
+// the others.
+func TestACustomerMayHaveAnAppOfItsOwn(t *testing.T) {
+	m := newMSSP(t)
+	id := m.create("contoso", "--customer", "Contoso", "--credential", "secret")
+	customer := m.lab.Customers()[0].Tenant
+	m.lab.Directory().Consent(customer, id, authority.Granted)
+	if got, err := m.roles("contoso"); err != nil || !slices.Equal(got, []string{"SecurityAlert.Read.All"}) {
+		t.Errorf("the token has %v, %v", got, err)
+	}
+	if app := m.graph("GET", "/applications(appId='"+id+"')", nil); app["displayName"] != "Contoso SIEM MSSP Connector" {
+		t.Errorf("%v", app["displayName"])
+	}
+	out, _ := m.run(exitOK, "app", "rotate", "contoso", "--secret", "--days", "30")
+	if !strings.Contains(out, "next_secret: {file: ") || !strings.Contains(out, "next_secret_until: "+day(time.Now().AddDate(0, 0, 30))) {
+		t.Errorf("%s", out)
+	}
+	if app := m.graph("GET", "/applications(appId='"+id+"')", nil); len(app["passwordCredentials"].([]any)) != 2 {
+		t.Errorf("%v", app["passwordCredentials"])
+	}
+	out, _ = m.run(exitOK, "app", "check", "contoso")
+	if strings.Contains(out, "FAIL") || !strings.Contains(out, "ends in 29 days") {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestWhereTheAdminMayNotNothingIsLeftBehind(t *testing.T) {
+	m := newMSSP(t)
+	may := graphSignIn
+	graphSignIn = func(_ context.Context, r signInRequest) (drover.Secret, error) {
+		return m.signedIn(msspAdmin, r.clientID, "Application.Read.All"), nil
+	}
+	_, errs := m.run(exitDenied, "app", "create", "--home", "mssp.example", "--cloud", "lab")
+	if !strings.Contains(errs, "Authorization_RequestDenied") || !strings.Contains(errs, "drover app manual") {
+		t.Errorf("%s", errs)
+	}
+	if files, _ := filepath.Glob(filepath.Join(m.dir, "apps", "*")); len(files) > 0 {
+		t.Errorf("left behind: %v", files)
+	}
+	graphSignIn = may
+	m.create()
+}
+
+// What others put on the app stays, and so does what is in use.
+func TestOldCertificatesAreTakenAwayAndNoOthers(t *testing.T) {
+	m := newMSSP(t)
+	id := m.create()
+	at := "/applications(appId='" + id + "')"
+	foreign, err := newForeignCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := m.graph("GET", at+"?$select=keyCredentials", nil)
+	m.graph("PATCH", at, map[string]any{"keyCredentials": append(app["keyCredentials"].([]any), foreign)})
+	m.run(exitOK, "app", "rotate")
+	// An hour later the new one is in use: here it has been so all along.
+	f := appFiles{cert: filepath.Join(m.dir, "apps/default.pem"), key: filepath.Join(m.dir, "apps/default.key"), record: filepath.Join(m.dir, "apps/default.json")}
+	k := knownApp{files: f, graph: registration.New(registration.Options{HTTP: m.https(), Graph: "https://" + m.addr, Token: m.signedIn(msspAdmin, lab.AdminAppID, "Application.ReadWrite.All")})}
+	if k.record, _, err = readRecord(f.record); err != nil {
+		t.Fatal(err)
+	}
+	if k.certs, err = readCertificates(f.cert); err != nil || len(k.certs) != 2 {
+		t.Fatal(len(k.certs), err)
+	}
+	if k.app, err = k.graph.Find(t.Context(), id); err != nil || len(k.app.Keys) != 3 {
+		t.Fatal(len(k.app.Keys), err)
+	}
+	out := new(bytes.Buffer)
+	if err := k.removeOld(t.Context(), out, time.Now().Add(2*rotateLead)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := readCertificates(f.cert)
+	if err != nil || len(left) != 1 || !left[0].Equal(k.certs[1]) {
+		t.Fatalf("%d certificates are left in the file, %v", len(left), err)
+	}
+	cert, _ := os.ReadFile(f.cert)
+	key, _ := os.ReadFile(f.key)
+	if _, err := entra.ParseCertificate(cert, key, time.Now()); err != nil || bytes.Count(key, []byte("BEGIN")) != 1 {
+		t.Errorf("the pair that is left: %v, %d keys", err, bytes.Count(key, []byte("BEGIN")))
+	}
+	now, err := k.graph.Find(t.Context(), id)
+	if err != nil || len(now.Keys) != 2 || !slices.ContainsFunc(now.Keys, func(x registration.Key) bool { return x.Name == "foreign" }) || !slices.ContainsFunc(now.Keys, func(x registration.Key) bool { return x.Is(left[0]) }) {
+		t.Errorf("%+v %v", now, err)
 	}
 }
 
@@ -373,7 +465,7 @@ func TestARollOverNeverLeavesTheAppWithoutAValidCredential(t *testing.T) {
 	works := func(when string) {
 		t.Helper()
 		asked++
-		if _, err := m.roles("default", false); err != nil {
+		if _, err := m.roles("default"); err != nil {
 			refused++
 			t.Errorf("%s: %v", when, err)
 		}
