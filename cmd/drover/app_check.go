@@ -27,6 +27,10 @@ type knownApp struct {
 	certs  []*x509.Certificate
 }
 
+// justMade is how long an app that is not to be seen may still be on its way to
+// every server of the directory.
+const justMade = 10 * time.Minute
+
 // find signs in and reads the app.
 func (o *appOptions) find(c *cobra.Command, args []string) (k knownApp, a *app, err error) {
 	if a, err = o.begin(c, args); err != nil {
@@ -53,7 +57,11 @@ func (o *appOptions) find(c *cobra.Command, args []string) (k knownApp, a *app, 
 	if k.graph, err = o.graph(c, a); err != nil {
 		return k, nil, err
 	}
-	if k.app, err = k.graph.Find(c.Context(), id); err != nil {
+	find := k.graph.Find
+	if recorded && time.Since(k.record.Made) < justMade {
+		find = k.graph.Await
+	}
+	if k.app, err = find(c.Context(), id); err != nil {
 		return k, nil, err
 	}
 	if k.perms, err = k.graph.Permissions(c.Context(), k.app); err != nil {

@@ -133,7 +133,7 @@ func (o *createFlags) run(c *cobra.Command, a *app) error {
 		return err
 	}
 	say(c.ErrOrStderr(), "registered %s, application ID %s", clean(plan.Name), made.AppID)
-	r := registration.Record{Home: o.home, Cloud: o.cloud, AppID: made.AppID, ObjectID: made.ObjectID, Name: plan.Name, Audience: plan.Audience, Redirects: plan.Redirects, Permissions: plan.Permissions}
+	r := registration.Record{Made: now.UTC().Truncate(time.Second), Home: o.home, Cloud: o.cloud, AppID: made.AppID, ObjectID: made.ObjectID, Name: plan.Name, Audience: plan.Audience, Redirects: plan.Redirects, Permissions: plan.Permissions}
 	if werr := writeRecord(files.record, r); werr != nil || err != nil {
 		return unfinished(made.AppID, errors.Join(err, werr))
 	}

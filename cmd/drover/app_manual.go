@@ -88,8 +88,8 @@ func printManual(w io.Writer, m manual) {
 	step("Open "+cmp.Or(portals[m.cloud.Authority], "https://entra.microsoft.com")+" as Application Administrator, Cloud Application Administrator or Application Developer.",
 		"Entra ID > App registrations > New registration",
 		"Name:                     "+name,
-		"Supported account types:  Multiple Entra ID tenants (Accounts in any organizational directory)",
-		"                          not \"this organizational directory only\": no customer's tenant knows such an app (AADSTS700016)",
+		"Supported account types:  Accounts in any organizational directory (Multitenant); newer: Multiple Entra ID tenants, Allow all tenants",
+		"                          not the single tenant: no customer's tenant knows such an app (AADSTS700016)",
 		"Redirect URI:             Web, "+first(m.m.redirects),
 		"Register, then copy from Overview: Application (client) ID")
 	if len(m.m.redirects) > 1 {

@@ -13,6 +13,7 @@ import (
 // Record is what drover made of a registration. It holds no secret. What an app
 // has beyond it was made by others.
 type Record struct {
+	Made        time.Time    `json:"made"`
 	Home        string       `json:"home"` // tenant in which it is registered
 	Cloud       string       `json:"cloud"`
 	AppID       string       `json:"app_id"`

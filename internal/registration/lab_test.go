@@ -25,6 +25,7 @@ import (
 	"drover/internal/httpx"
 	"drover/internal/lab"
 	"drover/internal/lab/authority"
+	"drover/internal/proof"
 	"drover/internal/registration"
 )
 
@@ -159,6 +160,7 @@ func (c *cloud) plan() registration.Plan {
 // A directory tells its servers of what is new one by one: every step of making
 // an app meets one that has not heard of the one before.
 func TestAnAppIsMadeWholeWhileTheDirectoryShowsItUnevenly(t *testing.T) {
+	whole, waits := 0, 0
 	for seed := range 3 {
 		c := pretend(t)
 		g := c.client(c.http, writes)
@@ -187,10 +189,14 @@ func TestAnAppIsMadeWholeWhileTheDirectoryShowsItUnevenly(t *testing.T) {
 		if c.waits == 0 {
 			t.Errorf("run %d: nothing was waited for", seed)
 		}
+		whole, waits = whole+1, waits+c.waits
 		c.pause(t.Context(), time.Minute)
 		if ids, err := g.Named(t.Context(), got.Name); err != nil || !slices.Equal(ids, []string{a.AppID}) {
 			t.Errorf("by name: %v %v", ids, err)
 		}
+	}
+	if !t.Failed() {
+		proof.Ran(t, "app.uneven", "apps made whole while the directory shows what is new unevenly: %d of 3, after %d waits", whole, waits)
 	}
 }
 
