@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"drover"
 	"drover/internal/admin"
 	"drover/internal/registration"
 )
@@ -231,11 +233,18 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 	}
 	// The key is on disk before anybody knows the certificate. Alone it does
 	// nothing: a key is used with its certificate.
+	keys, err := os.ReadFile(k.files.key)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if err := appendPrivate(k.files.key, keyPEM); err != nil {
 		return err
 	}
 	id, err := k.graph.AddCertificate(c.Context(), k.app.AppID, cert, keyName(now), nil)
 	if err != nil {
+		if drover.KindOf(err) != drover.Transient { // else it may have been registered
+			err = errors.Join(err, writePrivate(k.files.key, keys))
+		}
 		return err
 	}
 	k.record.Credentials = append(k.record.Credentials, id)

@@ -314,6 +314,35 @@ func TestWhereTheAdminMayNotNothingIsLeftBehind(t *testing.T) {
 	m.create()
 }
 
+func TestARollOverThatIsRefusedChangesNothing(t *testing.T) {
+	m := newMSSP(t)
+	id := m.create()
+	m.lab.Directory().Consent(m.lab.Customers()[0].Tenant, id, authority.Granted)
+	read := func() (all []byte) {
+		for _, name := range []string{"default.key", "default.pem", "default.json"} {
+			b, err := os.ReadFile(filepath.Join(m.dir, "apps", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, b...)
+		}
+		return all
+	}
+	before, may := read(), graphSignIn
+	graphSignIn = func(_ context.Context, r signInRequest) (drover.Secret, error) {
+		return m.signedIn(msspAdmin, r.clientID, "Application.Read.All"), nil
+	}
+	_, errs := m.run(exitDenied, "app", "rotate")
+	if !strings.Contains(errs, "Authorization_RequestDenied") || !bytes.Equal(read(), before) {
+		t.Errorf("%s", errs)
+	}
+	if _, err := m.roles("default"); err != nil {
+		t.Error(err)
+	}
+	graphSignIn = may
+	m.run(exitOK, "app", "rotate")
+}
+
 // What others put on the app stays, and so does what is in use.
 func TestOldCertificatesAreTakenAwayAndNoOthers(t *testing.T) {
 	m := newMSSP(t)

@@ -288,7 +288,7 @@ func (c *Client) AddCertificate(ctx context.Context, appID string, cert *x509.Ce
 			err = fmt.Errorf("the directory does not show all certificates that should be there")
 		}
 		if waited >= longest || !c.opt.Pause(ctx, pause) {
-			return "", &drover.Error{Op: op, Kind: drover.Denied, Err: err, Hint: "look at the app's certificates: drover app show"}
+			return "", &drover.Error{Op: op, Kind: drover.Transient, Err: err, Hint: "look at the app's certificates: drover app show"}
 		}
 		waited += pause
 	}

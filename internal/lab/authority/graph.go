@@ -84,7 +84,7 @@ type call struct {
 func (q *call) fail(status int, code, message string) {
 	h := q.w.Header()
 	write(q.w, status, map[string]any{"error": map[string]any{"code": code, "message": message, "innerError": map[string]string{
-		"date": time.Now().UTC().Format("2006-01-02T15:04:05"), "request-id": h.Get("request-id"), "client-request-id": h.Get("client-request-id")}}})
+		"date": q.d.Clock().UTC().Format("2006-01-02T15:04:05"), "request-id": h.Get("request-id"), "client-request-id": h.Get("client-request-id")}}})
 }
 
 // bad is a request that cannot be understood or carried out.
