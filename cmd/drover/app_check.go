@@ -174,12 +174,13 @@ const rotateLead = time.Hour
 func newAppRotate() *cobra.Command {
 	var o appOptions
 	var days int
-	var secret, removeOld bool
+	var secret, certificate, removeOld bool
 	c := &cobra.Command{Use: "rotate [NAME]", Short: "Give the application a new credential beside the one in use",
 		Long: `rotate makes a new certificate, registers it beside the old one and puts it with
 its key into the two files of the config. A running drover uses it from an hour
 later on, when every server of Entra knows it; until then, and if it has to be
-taken back, the old one works. With --secret it makes a client secret.
+taken back, the old one works. An app that the config has with a client secret is
+given another secret, unless --certificate says that it is to have one instead.
 
 --remove-old takes away what drover made and does not use any more: from the
 application, and from the files. What others made stays.`,
@@ -187,16 +188,19 @@ application, and from the files. What others made stays.`,
 			if days < 1 || days > mostDays {
 				return usageError{fmt.Errorf("--days must be 1 to %d", mostDays)}
 			}
+			if secret && certificate {
+				return usageError{errors.New("one of --secret and --certificate")}
+			}
 			if secret && removeOld {
 				return usageError{errors.New("--remove-old is for certificates; old secrets are removed in the portal")}
 			}
-			k, _, err := o.find(c, args)
+			k, a, err := o.find(c, args)
 			switch {
 			case err != nil:
 				return err
 			case removeOld:
 				return k.removeOld(c.Context(), c.OutOrStdout(), time.Now())
-			case secret:
+			case secret, a.cfg.Apps[o.name].Secret != nil && !certificate:
 				return k.newSecret(c, o, days)
 			}
 			return k.newCertificate(c, o, days)
@@ -204,7 +208,8 @@ application, and from the files. What others made stays.`,
 	o.flags(c)
 	f := c.Flags()
 	f.IntVar(&days, "days", usualDays, "how long the new one is good")
-	f.BoolVar(&secret, "secret", false, "a client secret instead of a certificate")
+	f.BoolVar(&secret, "secret", false, "make a client secret")
+	f.BoolVar(&certificate, "certificate", false, "make a certificate")
 	f.BoolVar(&removeOld, "remove-old", false, "take away certificates that are not used any more")
 	return c
 }

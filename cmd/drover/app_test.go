@@ -284,12 +284,12 @@ func TestACustomerMayHaveAnAppOfItsOwn(t *testing.T) {
 	if app := m.graph("GET", "/applications(appId='"+id+"')", nil); app["displayName"] != "Contoso SIEM MSSP Connector" {
 		t.Errorf("%v", app["displayName"])
 	}
-	out, _ := m.run(exitOK, "app", "rotate", "contoso", "--secret", "--days", "30")
+	out, _ := m.run(exitOK, "app", "rotate", "contoso", "--days", "30")
 	if !strings.Contains(out, "next_secret: {file: ") || !strings.Contains(out, "next_secret_until: "+day(time.Now().AddDate(0, 0, 30))) {
 		t.Errorf("%s", out)
 	}
-	if app := m.graph("GET", "/applications(appId='"+id+"')", nil); len(app["passwordCredentials"].([]any)) != 2 {
-		t.Errorf("%v", app["passwordCredentials"])
+	if app := m.graph("GET", "/applications(appId='"+id+"')", nil); len(app["passwordCredentials"].([]any)) != 2 || len(app["keyCredentials"].([]any)) != 0 {
+		t.Errorf("%v %v", app["passwordCredentials"], app["keyCredentials"])
 	}
 	out, _ = m.run(exitOK, "app", "check", "contoso")
 	if strings.Contains(out, "FAIL") || !strings.Contains(out, "ends in 29 days") {
