@@ -245,7 +245,7 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 	if err := appendPrivate(k.files.key, keyPEM); err != nil {
 		return err
 	}
-	id, err := k.graph.AddCertificate(c.Context(), k.app.AppID, cert, keyName(now), nil)
+	id, err := k.register(c.Context(), cert, now)
 	if err != nil {
 		if drover.KindOf(err) != drover.Transient { // else it may have been registered
 			err = errors.Join(err, writePrivate(k.files.key, keys))
@@ -259,6 +259,21 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 	say(c.OutOrStdout(), "the app has a new certificate (key ID %s), used from %s on, good until %s", id, from.UTC().Format("2006-01-02 15:04Z"), day(cert.NotAfter))
 	say(c.OutOrStdout(), "%s", appLines(o.name, k.app.AppID, o.cloud, "certificate", k.files, cert.NotAfter))
 	return nil
+}
+
+// register adds a certificate to the app: with a proof by the one in use, which
+// touches no other; where there is none, or Graph does not take it, by replacing
+// the list.
+func (k knownApp) register(ctx context.Context, cert *x509.Certificate, now time.Time) (keyID string, err error) {
+	if used := k.inUse(now); used != nil {
+		if key, ok := keyOf(k.files.key, used); ok {
+			id, err := k.graph.AddProven(ctx, k.app, cert, keyName(now), used, key, now)
+			if kind := drover.KindOf(err); err == nil || kind != drover.Denied && kind != drover.Refused {
+				return id, err
+			}
+		}
+	}
+	return k.graph.AddCertificate(ctx, k.app.AppID, cert, keyName(now), nil)
 }
 
 func (k knownApp) newSecret(c *cobra.Command, o appOptions, days int) error {

@@ -143,6 +143,21 @@ func writeRecord(path string, r registration.Record) error {
 	return writePrivate(path, append(text, '\n'))
 }
 
+// keyOf finds the key of a certificate in a file of keys.
+func keyOf(path string, cert *x509.Certificate) (*rsa.PrivateKey, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, false
+	}
+	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
+		pair, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), pem.EncodeToMemory(b))
+		if key, ok := pair.PrivateKey.(*rsa.PrivateKey); err == nil && ok {
+			return key, true
+		}
+	}
+	return nil, false
+}
+
 // keepPairs rewrites an app's two files with some of the certificates and the
 // keys that belong to them.
 func keepPairs(f appFiles, keep []*x509.Certificate) error {

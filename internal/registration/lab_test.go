@@ -283,6 +283,50 @@ func TestOthersCertificatesStayWhenOneIsAddedOrRemoved(t *testing.T) {
 	}
 }
 
+func TestACertificateThatIsProvenTouchesNoOther(t *testing.T) {
+	c := pretend(t)
+	m := &meddler{next: c.http}
+	g := c.client(m, writes)
+	plan := c.plan()
+	a, err := g.Create(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := oneKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := c.certificate(c.clock().AddDate(1, 0, 0))
+	m.all = nil
+	id, err := g.AddProven(t.Context(), a, more, "more", plan.Certificate, key, c.clock())
+	if err != nil || id == "" || slices.ContainsFunc(m.all, func(r httpx.Request) bool { return r.Method == http.MethodPatch }) {
+		t.Fatalf("%q %v", id, err)
+	}
+	got, err := g.Find(t.Context(), a.AppID)
+	if err != nil || len(got.Keys) != 2 || !slices.ContainsFunc(got.Keys, func(k registration.Key) bool { return k.ID == id && k.Is(more) }) {
+		t.Errorf("%+v %v", got, err)
+	}
+	// Another's key proves nothing, nor does a clock that is an hour off.
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"another key": func() error {
+			_, err := g.AddProven(t.Context(), a, more, "x", plan.Certificate, other, c.clock())
+			return err
+		}(),
+		"another clock": func() error {
+			_, err := g.AddProven(t.Context(), a, more, "x", plan.Certificate, key, c.clock().Add(time.Hour))
+			return err
+		}(),
+	} {
+		if drover.KindOf(err) != drover.Denied {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestARefusalSaysWhatToDoAndHoldsNoToken(t *testing.T) {
 	c := pretend(t)
 	client := "aaaaaaaa-0000-4000-8000-000000000001"
