@@ -297,6 +297,22 @@ func TestACustomerMayHaveAnAppOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestAFederatedCredentialIsRegisteredAndIsDrovers(t *testing.T) {
+	m := newMSSP(t)
+	m.run(exitUsage, "app", "create", "--home", "mssp.example", "--cloud", "lab", "--credential", "federated")
+	id := m.create("--credential", "federated", "--issuer", "https://issuer.example", "--subject", "system:serviceaccount:soc:drover")
+	list := m.graph("GET", "/applications(appId='"+id+"')/federatedIdentityCredentials", nil)["value"].([]any)
+	if len(list) != 1 || list[0].(map[string]any)["subject"] != "system:serviceaccount:soc:drover" {
+		t.Errorf("%v", list)
+	}
+	m.run(exitOK, "app", "check")
+	out, _ := m.run(exitOK, "app", "show", "--json")
+	var shown registration.Application
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || shown.AppID != id || len(shown.Federated) != 1 || len(shown.Owners) != 1 {
+		t.Errorf("%v %s", err, out)
+	}
+}
+
 func TestWhereTheAdminMayNotNothingIsLeftBehind(t *testing.T) {
 	m := newMSSP(t)
 	may := graphSignIn
