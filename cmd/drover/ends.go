@@ -94,7 +94,7 @@ func appEnds(c config.App) (i expiry.Item, ok bool, err error) {
 			return i, false, err
 		}
 		return expiry.Item{What: "the certificate of app " + c.Name, ID: cert.Thumbprint(), Until: cert.Until, Days: expiry.Credential,
-			Hint: "upload a new one to the app registration, then put it with its key into " + c.Certificate.File + " and " + c.Certificate.KeyFile}, true, nil
+			Hint: "drover app rotate " + c.Name + " does it; or upload a new one to the app registration, then put it with its key into " + c.Certificate.File + " and " + c.Certificate.KeyFile}, true, nil
 	case c.Secret != nil:
 		s, until, err := secretOf(c)
 		if err != nil {

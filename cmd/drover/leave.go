@@ -141,10 +141,6 @@ type leaveSection struct {
 	Lines []string
 }
 
-// portals are the Entra admin centers of the built-in clouds that are not the
-// public one's.
-var portals = map[string]string{"gcc-high": "https://entra.microsoft.us", "dod": "https://entra.microsoft.us", "china": "https://entra.microsoftonline.cn"}
-
 func (a *app) leavePage(t admin.TenantStatus) (*leavePage, error) {
 	app, ok := a.cfg.Apps[t.App]
 	if !ok {
@@ -154,10 +150,7 @@ func (a *app) leavePage(t admin.TenantStatus) (*leavePage, error) {
 	if err != nil {
 		return nil, err
 	}
-	portal := portals[c.Name]
-	if portal == "" {
-		portal = "https://entra.microsoft.com"
-	}
+	portal := adminCenter(c)
 	p := &leavePage{Tenant: t.ID, Client: app.ClientID}
 	var reads []string
 	for _, s := range t.Sources {

@@ -102,9 +102,6 @@ func printFiles(w io.Writer, files []siemconf.File) error {
 	return err
 }
 
-// errThere says that nothing is overwritten.
-var errThere = errors.New("it is there already; name another, or replace it with --force")
-
 // writeDir makes a directory that only its owner may enter and puts the files
 // into it. Without force it must not be there; with it, files of these names are
 // replaced one by one, each whole, and a link is replaced, not followed.
@@ -136,41 +133,6 @@ func writeDir(dir string, files []siemconf.File, force bool) (err error) {
 	return nil
 }
 
-// writePrivate writes a file that only its owner may read, whole or not at all.
-func writePrivate(name string, data []byte, force bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".drover-*") // 0600 from its first moment on
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := f.Chmod(siemconf.Mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if force {
-		return os.Rename(f.Name(), name)
-	}
-	if err := os.Link(f.Name(), name); err != nil { // unlike a rename it replaces nothing
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%s: %w", name, errThere)
-		}
-		return err
-	}
-	return os.Remove(f.Name())
-}
 
 // writeZip writes the files into one zip file, with their modes.
 func writeZip(name string, files []siemconf.File, at time.Time, force bool) error {

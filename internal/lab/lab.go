@@ -65,6 +65,7 @@ type Lab struct {
 	ca        *authorityCert
 	directory *authority.Directory
 	auth      *authority.Server
+	graph     http.Handler // applications and servicePrincipals
 	estate    *estate.Estate
 	faults    *fault.Dealer
 	truth     *truth.Log
@@ -82,6 +83,14 @@ type Lab struct {
 
 // HomeTenant is the MSSP's own directory.
 const HomeTenant = "99999999-0000-4000-8000-000000000001"
+
+// AdminAppID is Microsoft Graph Command Line Tools, Microsoft's own app with
+// which admins sign in to Graph. The MSSP's directory has consented to it here,
+// the customers' have not.
+const AdminAppID = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
+
+// microsoftTenant is where Microsoft's own apps are registered.
+const microsoftTenant = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"
 
 // regions of the SIEM API, dealt to the customers in turn.
 var regions = []string{"eu", "us", "uk"}
@@ -129,6 +138,7 @@ func New(opt Options) (*Lab, error) {
 		Note: func(tenant, client, grant string, status, code int) {
 			l.truth.Event("request", "n", l.truth.Request(), "tenant", tenant, "source", "token", "status", status, "rows", 0, "fault", fmt.Sprint(code), "query", grant)
 		}})
+	l.graph = l.directory.Graph(graphAccepts)
 	l.api = api.New(api.Options{Estate: l.estate, Faults: l.faults, Truth: l.truth, Clock: opt.Clock, Authorised: l.directory.Authorised,
 		Verify: func(raw string) (api.Caller, error) {
 			c, err := l.directory.Verify(raw)
@@ -159,6 +169,9 @@ func (l *Lab) people() error {
 	l.directory.AddSecret(l.appID, l.secret, l.opt.Clock().AddDate(1, 0, 0))
 	l.publicID = guid(rand.New(rand.NewPCG(l.opt.Seed, 6)))
 	l.directory.AddApp(authority.App{ClientID: l.publicID, MultiTenant: true, Public: true, HomeTenant: HomeTenant, RedirectURIs: []string{"http://localhost", "http://127.0.0.1"}})
+	l.directory.AddApp(authority.App{ClientID: AdminAppID, MultiTenant: true, Public: true, HomeTenant: microsoftTenant, RedirectURIs: []string{"http://localhost"},
+		Scopes: []string{"User.Read", "Application.Read.All", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "DelegatedPermissionGrant.ReadWrite.All", "Directory.Read.All"}})
+	l.directory.Consent(HomeTenant, AdminAppID, authority.Delegated)
 	cert, certPEM, keyPEM, err := appCertificate()
 	if err != nil {
 		return fmt.Errorf("make the app's certificate: %w", err)
@@ -320,7 +333,7 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(host, "login."), strings.HasPrefix(host, "sts."):
 		l.auth.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."), strings.HasPrefix(host, "microsoftgraph."):
-		l.api.Graph(w, r)
+		l.serveGraph(w, r)
 	case isMDEHost(host), strings.HasPrefix(path, "/mde/"), strings.HasPrefix(path, "/api/v1.0/"):
 		l.api.MDE(w, r)
 	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):
@@ -332,12 +345,21 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 		}
 		l.opt.Splunk.ServeHTTP(w, r)
 	case strings.HasPrefix(path, "/v1.0/"):
-		l.api.Graph(w, r)
+		l.serveGraph(w, r)
 	case strings.HasPrefix(strings.TrimLeft(path, "/"), "api/"):
 		l.api.SIEM(w, r)
 	default:
 		l.auth.ServeHTTP(w, r)
 	}
+}
+
+// serveGraph serves the directory's part of Graph, or the security part.
+func (l *Lab) serveGraph(w http.ResponseWriter, r *http.Request) {
+	if authority.IsDirectoryPath(r.URL.Path) {
+		l.graph.ServeHTTP(w, r)
+		return
+	}
+	l.api.Graph(w, r)
 }
 
 // Serve serves TLS on ln until Close.

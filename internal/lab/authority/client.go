@@ -41,6 +41,9 @@ func (s *Server) client(q *request) *refusal {
 	sum := sha256.Sum256([]byte(sec))
 	expired := false
 	for _, have := range q.app.secrets {
+		if !d.knows(have.made) {
+			continue
+		}
 		if subtle.ConstantTimeCompare(have.hash[:], sum[:]) == 1 {
 			if !d.now().After(have.end) {
 				return nil
@@ -84,7 +87,9 @@ func (s *Server) assertion(q *request, raw string) *refusal {
 	case d.RefuseRS256 && (a.header.Alg != "PS256" || a.header.X5t2 == ""):
 		return bad(50027, "JWT token is invalid or malformed: alg.")
 	}
-	i := slices.IndexFunc(q.app.certs, func(c *x509.Certificate) bool { return a.names(c, d.StrictThumbprint) })
+	i := slices.IndexFunc(q.app.certs, func(c *x509.Certificate) bool {
+		return a.names(c, d.StrictThumbprint) && d.knows(q.app.record.keys[thumbprint(c)].made)
+	})
 	if i < 0 {
 		return bad(700027, "Client assertion failed signature validation. [Reason - The key was not found.]")
 	}

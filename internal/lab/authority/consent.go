@@ -56,7 +56,9 @@ func (d *Directory) Consented(tenant, client string) Consent {
 	return d.tenants[tenant].consent(client).now
 }
 
+// agree sets a consent to all that the registration asks for.
 func (d *Directory) agree(t *Tenant, client string, c Consent) {
+	delete(t.roles, strings.ToLower(client))
 	was := t.consent(client)
 	if was.now != c {
 		t.consents[strings.ToLower(client)] = consent{now: c, before: was.now, since: d.Clock()}

@@ -31,6 +31,7 @@ type App struct {
 	Disabled     bool     `json:"disabled"`
 	secrets      []secret
 	certs        []*x509.Certificate
+	record       record // what Graph shows besides
 }
 
 func (a *App) scopes() []string {
@@ -44,12 +45,17 @@ type secret struct {
 	hash  [32]byte
 	end   time.Time
 	keyID string
+	name  string // displayName
+	hint  string // the value's first three characters
+	start time.Time
+	made  birth
 }
 
 // Tenant is a directory.
 type Tenant struct {
 	ID, Domain string
-	consents   map[string]consent // by client ID
+	consents   map[string]consent    // by client ID
+	roles      map[string][]assigned // the same: grants one by one; absent: all of the registration's
 	mssp       map[Listing]listed
 	users      map[string]bool // name → may consent for all
 	policy     int             // what Conditional Access answers; 0: nothing
@@ -110,7 +116,7 @@ func (d *Directory) now() time.Time { return d.Clock().Add(time.Duration(d.Skew)
 func (d *Directory) AddTenant(id, domain string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]consent), mssp: make(map[Listing]listed), users: map[string]bool{"admin@" + domain: true}, region: Region{Scope: "EU"}}
+	d.tenants[id] = &Tenant{ID: id, Domain: domain, consents: make(map[string]consent), roles: make(map[string][]assigned), mssp: make(map[Listing]listed), users: map[string]bool{"admin@" + domain: true}, region: Region{Scope: "EU"}}
 	d.domains[domain] = id
 }
 
@@ -127,8 +133,9 @@ func (d *Directory) AddApp(a App) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if old := d.app(a.ClientID); old != nil {
-		a.secrets, a.certs = old.secrets, old.certs
+		a.secrets, a.certs, a.record = old.secrets, old.certs, old.record
 	}
+	a.record.complete(&a)
 	d.apps[strings.ToLower(a.ClientID)] = &a
 }
 
@@ -139,7 +146,7 @@ func (d *Directory) AddSecret(client, value string, end time.Time) (keyID string
 	defer d.mu.Unlock()
 	a := d.app(client)
 	keyID = newGUID()
-	a.secrets = append(a.secrets, secret{sha256.Sum256([]byte(value)), end, keyID})
+	a.secrets = append(a.secrets, secret{hash: sha256.Sum256([]byte(value)), end: end, keyID: keyID, hint: value[:min(3, len(value))], start: d.Clock()})
 	return keyID
 }
 

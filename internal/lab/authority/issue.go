@@ -135,7 +135,7 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 	if g.user == "" {
 		claims["idtyp"] = "app"
 		if _, no := q.faults[fault.TokenNoRoles]; !no && d.shown(g.t, q.app.ClientID) == Granted {
-			if roles := s.granted(q, q.app.Roles); len(roles) > 0 {
+			if roles := s.granted(q, d.rolesOf(g.t, q.app)); len(roles) > 0 {
 				claims["roles"] = roles
 			}
 		}

@@ -55,6 +55,7 @@ type Claims struct {
 	Azp      string   `json:"azp"` // version 2's appid; Verify copies it
 	Roles    []string `json:"roles"`
 	Scope    string   `json:"scp"`
+	User     string   `json:"upn"` // "" in a token of the app itself
 	Issuer   string   `json:"iss"`
 	Expires  int64    `json:"exp"`
 	Before   int64    `json:"nbf"`

@@ -32,6 +32,7 @@ type Switches struct {
 	// Consent and the portal's list.
 	ConsentDelay    Span   `json:"consent_delay"`     // a changed consent shows unevenly for so long
 	ListDelay       Span   `json:"list_delay"`        // so does a changed MSSP list
+	DirectoryDelay  Span   `json:"directory_delay"`   // so does what Graph's applications and servicePrincipals have made
 	UnknownApp      bool   `json:"unknown_app"`       // no service principal: 700016 instead of 7000229
 	PrincipalFirst  bool   `json:"principal_first"`   // the service principal is looked for before the credential
 	ForgedTenant    string `json:"forged_tenant"`     // the admin consent callback names this tenant
@@ -73,7 +74,7 @@ type Switches struct {
 // Harsh returns every switch at its harsher setting. What only one kind of test
 // wants (skew, throttling, policies, version 2 tokens) stays as it is.
 func Harsh() Switches {
-	return Switches{ConsentDelay: Span(5 * time.Minute), ListDelay: Span(5 * time.Minute), PrincipalFirst: true,
+	return Switches{ConsentDelay: Span(5 * time.Minute), ListDelay: Span(5 * time.Minute), DirectoryDelay: Span(time.Minute), PrincipalFirst: true,
 		OldRefreshDies: true, ReuseKillsFamily: true, WrongVerifierEnds: true, ReplayEndsTokens: true,
 		RefuseReplay: true, StrictAudience: true, StrictThumbprint: true, RefuseRS256: true, AssertionMax: Span(10 * time.Minute),
 		CRLF: true, OtherWord: true, NoErrorURI: true, NoRetryAfter: true, PlainTooMany: true, SlowDownPolls: true}
@@ -93,7 +94,7 @@ func (s Switches) check() error {
 	if !slices.Contains(expiresIn, s.ExpiresIn) {
 		return fmt.Errorf("expires_in is one of %q", expiresIn)
 	}
-	for name, d := range map[string]Span{"life": s.Life, "refresh_idle": s.RefreshIdle, "consent_delay": s.ConsentDelay, "list_delay": s.ListDelay, "assertion_max": s.AssertionMax} {
+	for name, d := range map[string]Span{"life": s.Life, "refresh_idle": s.RefreshIdle, "consent_delay": s.ConsentDelay, "list_delay": s.ListDelay, "directory_delay": s.DirectoryDelay, "assertion_max": s.AssertionMax} {
 		if d < 0 {
 			return fmt.Errorf("%s is not negative", name)
 		}

@@ -185,7 +185,7 @@ func (s *Server) grant(q *request) (map[string]any, *refusal) {
 	case q.t == nil && !shared(q.segment):
 		return nil, s.noTenant(q.segment)
 	}
-	if q.app = d.app(client); q.app == nil || !q.app.MultiTenant && q.t != nil && q.t.ID != q.app.HomeTenant {
+	if q.app = d.app(client); q.app == nil || !d.knows(q.app.record.made) || !q.app.MultiTenant && q.t != nil && q.t.ID != q.app.HomeTenant {
 		return nil, noApp(client)
 	}
 	if q.app.Disabled {
@@ -229,7 +229,7 @@ func singleTenant(client string) *refusal {
 // principal refuses an app that has no service principal in the tenant.
 func (s *Server) principal(q *request) *refusal {
 	d := s.opt.Directory
-	if q.t.ID == q.app.HomeTenant || d.shown(q.t, q.app.ClientID) != None {
+	if q.t.ID == q.app.HomeTenant && !q.app.record.bare || d.shown(q.t, q.app.ClientID) != None {
 		return nil
 	}
 	if d.UnknownApp {

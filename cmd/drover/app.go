@@ -1,0 +1,203 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"drover"
+	"drover/internal/config"
+	"drover/internal/entra"
+	"drover/internal/registration"
+)
+
+func newAppCommand() *cobra.Command {
+	c := &cobra.Command{Use: "app", Short: "Register the MSSP's application, look after it, or print how to do it by hand", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(newAppCreate(), newAppShow(), newAppCheck(), newAppRotate(), newAppManual())
+	return c
+}
+
+// appOptions are what the commands have in common. Name is that of the app in
+// the config.
+type appOptions struct {
+	name, home, cloud, signInWith string
+}
+
+func (o *appOptions) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&o.home, "home", "", "the MSSP's own tenant, in which the app is registered: ID or domain")
+	f.StringVar(&o.cloud, "cloud", "", "cloud of that tenant (default: as the config says, else "+entra.DefaultCloud+")")
+	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in; the default is Microsoft Graph Command Line Tools")
+}
+
+// appName is the optional argument: an app's name in the config.
+var appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// begin reads the argument and the config; one that does not exist yet is like
+// an empty one.
+func (o *appOptions) begin(c *cobra.Command, args []string) (*app, error) {
+	if len(args) > 1 {
+		return nil, usageError{fmt.Errorf("%s takes one name; see: %s --help", c.CommandPath(), c.CommandPath())}
+	}
+	o.name = "default"
+	if len(args) == 1 {
+		o.name = args[0]
+	}
+	if !appName.MatchString(o.name) {
+		return nil, usageError{fmt.Errorf("%q is no name for an app: small letters, digits and hyphens", o.name)}
+	}
+	cfg, err := load(c)
+	if errors.Is(err, os.ErrNotExist) || noConfig(c) {
+		path, _ := c.Flags().GetString("config")
+		cfg, err = config.Parse(path, []byte("{}"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, err := newApp(cfg, discard(), nil)
+	if err != nil {
+		return nil, err
+	}
+	if have, ok := cfg.Apps[o.name]; ok {
+		o.cloud = cmp.Or(o.cloud, have.Cloud)
+	}
+	if o.cloud = cmp.Or(o.cloud, entra.DefaultCloud); a.clouds[o.cloud].Graph == "" {
+		return nil, usageError{fmt.Errorf("there is no cloud %q with a Graph; known are %s", o.cloud, strings.Join(a.clouds.Names(), ", "))}
+	}
+	return a, nil
+}
+
+func noConfig(c *cobra.Command) bool {
+	path, _ := c.Flags().GetString("config")
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+var domainOrID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
+
+// graph signs the admin in at the home tenant and returns Graph.
+func (o *appOptions) graph(c *cobra.Command, a *app) (*registration.Client, error) {
+	if o.home == "" {
+		return nil, usageError{errors.New("name the tenant in which the app is registered, the MSSP's own: --home ID or domain")}
+	}
+	if !domainOrID.MatchString(o.home) {
+		return nil, usageError{fmt.Errorf("%q is neither a tenant ID nor a domain", o.home)}
+	}
+	cloud := a.clouds[o.cloud]
+	token, err := graphSignIn(c.Context(), signInRequest{cloud: cloud, http: a.https[o.cloud], home: o.home, clientID: o.signInWith, say: c.ErrOrStderr()})
+	if err != nil {
+		return nil, err
+	}
+	return registration.New(registration.Options{HTTP: a.https[o.cloud], Graph: cloud.Graph, Token: token}), nil
+}
+
+// appFiles are where an app's credential and its record are.
+type appFiles struct{ cert, key, secret, record string }
+
+// files are those that the config names, else those beside it.
+func (o *appOptions) files(c *cobra.Command, cfg *config.Config) (f appFiles, err error) {
+	path, err := c.Flags().GetString("config")
+	if err != nil {
+		return f, err
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return f, err
+	}
+	base := filepath.Join(dir, "apps", o.name)
+	f = appFiles{cert: base + ".pem", key: base + ".key", secret: base + ".secret", record: base + ".json"}
+	if have, ok := cfg.Apps[o.name]; ok && have.Certificate != nil {
+		f.cert, f.key = have.Certificate.File, have.Certificate.KeyFile
+	}
+	return f, nil
+}
+
+// permissionFlags are the sources that are to be read, and more permissions.
+type permissionFlags struct{ sources, more []string }
+
+func (p *permissionFlags) flags(c *cobra.Command) {
+	c.Flags().StringSliceVar(&p.sources, "source", []string{string(drover.GraphAlerts)}, "what is to be read: "+strings.Join(names(allSources), ", "))
+	c.Flags().StringSliceVar(&p.more, "role", nil, "one more permission: its value for Microsoft Graph, or defender/VALUE")
+}
+
+func names(list []drover.SourceID) (out []string) {
+	for _, s := range list {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+// list is what the app asks for: for each source the first permission that opens
+// it. The SIEM API has none: the customer's portal lists the app (reference
+// mssp-onboarding §4).
+func (p permissionFlags) list() (out []registration.Permission, err error) {
+	add := func(api, value string) {
+		if one := (registration.Permission{API: api, Value: value}); !slices.Contains(out, one) {
+			out = append(out, one)
+		}
+	}
+	for _, s := range p.sources {
+		id := drover.SourceID(s)
+		if !slices.Contains(allSources, id) {
+			return nil, unknownSource(id)
+		}
+		if wants := entra.Wants(id); wants != nil {
+			add(map[bool]string{true: registration.Defender, false: registration.Graph}[id == drover.MDEAlerts], wants[0])
+		}
+	}
+	for _, r := range p.more {
+		if value, ok := strings.CutPrefix(r, "defender/"); ok {
+			add(registration.Defender, value)
+		} else {
+			add(registration.Graph, r)
+		}
+	}
+	return out, registration.OnlyRead(out)
+}
+
+// seedRedirect is the redirect URI of the vendor's manual since 2018; its page
+// for user sign-ins sends people there.
+const seedRedirect = "https://SiemMsspConnector"
+
+// modelFlags say whose app it is.
+type modelFlags struct {
+	customer, display string
+	redirects         []string
+}
+
+func (m *modelFlags) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&m.customer, "customer", "", "one app for this customer alone, as the manual has it; without it one for all customers")
+	f.StringVar(&m.display, "name", "", `name in the directory (default "<customer or home> SIEM MSSP Connector")`)
+	f.StringSliceVar(&m.redirects, "redirect", []string{"http://localhost", seedRedirect}, "redirect URIs: where consent and sign-ins lead")
+}
+
+// displayName follows the manual's pattern.
+func (m modelFlags) displayName(home string) string {
+	return cmp.Or(m.display, cmp.Or(m.customer, home, "MSSP")+" SIEM MSSP Connector")
+}
+
+// say prints lines, and keeps the first error.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+
+// signInRequest is who signs in, and where.
+type signInRequest struct {
+	cloud    entra.Cloud
+	http     httpDoer
+	home     string // tenant: ID or domain
+	clientID string
+	say      io.Writer // where it is told what to do
+}
+
+// graphSignIn signs an admin in to Graph and returns a delegated token that may
+// register applications. Tests put another in its place.
+var graphSignIn func(context.Context, signInRequest) (drover.Secret, error) = deviceSignIn

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"cmp"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drover"
+	"drover/internal/entra"
+	"drover/internal/registration"
+)
+
+// Bounds of a credential's life in days. Two years are what Graph gives a secret
+// that names no end.
+const (
+	usualDays = 365
+	mostDays  = 730
+)
+
+// createFlags are what an app is made with.
+type createFlags struct {
+	appOptions
+	permissionFlags
+	modelFlags
+	credential, issuer, subject, tokenAudience string
+	days                                       int
+	single, another                            bool
+}
+
+func newAppCreate() *cobra.Command {
+	var o createFlags
+	c := &cobra.Command{
+		Use: "create [NAME]", Short: "Register the application through Microsoft Graph",
+		Long: `create signs an admin of the MSSP in by device code and registers the application
+in the MSSP's own tenant: multi-tenant, with redirect URIs, with permissions to
+read and none beyond, and with one credential. NAME is the app's name in the
+config (default: default). It prints the lines of the config to add.
+
+A certificate's key is made here and never leaves this machine: it is written
+beside the config, for its owner alone. A secret is written there too and is
+never printed. With --customer the app is for that customer alone.`,
+		Example: "  drover app create --home mssp.example\n  drover app create contoso --home mssp.example --customer Contoso --credential secret --days 180",
+		RunE: func(c *cobra.Command, args []string) error {
+			a, err := o.begin(c, args)
+			if err != nil {
+				return err
+			}
+			return o.run(c, a)
+		},
+	}
+	o.appOptions.flags(c)
+	o.permissionFlags.flags(c)
+	o.modelFlags.flags(c)
+	f := c.Flags()
+	f.StringVar(&o.credential, "credential", "certificate", "how the app proves itself: certificate, secret or federated")
+	f.IntVar(&o.days, "days", usualDays, "how long the certificate or secret is good")
+	f.StringVar(&o.issuer, "issuer", "", "federated: issuer of the tokens that are trusted")
+	f.StringVar(&o.subject, "subject", "", "federated: their subject, exactly")
+	f.StringVar(&o.tokenAudience, "token-audience", "api://AzureADTokenExchange", "federated: their audience")
+	f.BoolVar(&o.single, "single-tenant", false, "only the MSSP's own tenant may use it")
+	f.BoolVar(&o.another, "another", false, "make one though there is one of that name")
+	return c
+}
+
+// check refuses what cannot be made before anybody signs in.
+func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f appFiles, err error) {
+	if have, ok := a.cfg.Apps[o.name]; ok {
+		return plan, f, usageError{fmt.Errorf("the config has an app %s already (%s); name another one, or see: drover app rotate", o.name, have.ClientID)}
+	}
+	if o.days < 1 || o.days > mostDays {
+		return plan, f, usageError{fmt.Errorf("--days must be 1 to %d", mostDays)}
+	}
+	if !slices.Contains([]string{"certificate", "secret", "federated"}, o.credential) {
+		return plan, f, usageError{fmt.Errorf("--credential is certificate, secret or federated, not %q", o.credential)}
+	}
+	if o.credential == "federated" && (o.issuer == "" || o.subject == "") {
+		return plan, f, usageError{errors.New("a federated credential wants --issuer and --subject")}
+	}
+	plan = registration.Plan{Name: o.displayName(o.home), Audience: registration.ManyTenants, Redirects: o.redirects}
+	if o.single {
+		plan.Audience = registration.OneTenant
+	}
+	if plan.Permissions, err = o.list(); err != nil {
+		return plan, f, err
+	}
+	if f, err = o.files(c, a.cfg); err != nil {
+		return plan, f, err
+	}
+	return plan, f, absent(f.cert, f.key, f.secret, f.record)
+}
+
+func (o *createFlags) run(c *cobra.Command, a *app) error {
+	plan, files, err := o.check(c, a)
+	if err != nil {
+		return err
+	}
+	graph, err := o.graph(c, a)
+	if err != nil {
+		return err
+	}
+	if ids, err := graph.Named(c.Context(), plan.Name); err != nil {
+		return err
+	} else if len(ids) > 0 && !o.another {
+		return &drover.Error{Op: "register the app", Kind: drover.Refused, Err: fmt.Errorf("there is one named %q: %s", plan.Name, strings.Join(ids, ", ")), Hint: "use that one, give another --name, or say --another"}
+	}
+	now := time.Now()
+	until := now.AddDate(0, 0, o.days)
+	if o.credential == "certificate" {
+		// The key is on disk before anybody knows the certificate.
+		var certPEM, keyPEM []byte
+		if plan.Certificate, certPEM, keyPEM, err = newCertificate(plan.Name, now.Add(-5*time.Minute), until); err != nil {
+			return err
+		}
+		plan.KeyName = keyName(now)
+		if err := errors.Join(writePrivate(files.key, keyPEM, true), writePrivate(files.cert, certPEM, true)); err != nil {
+			return err
+		}
+	}
+	made, err := graph.Create(c.Context(), plan)
+	if made == nil {
+		if plan.Certificate != nil && drover.KindOf(err) != drover.Transient { // else it may have been made
+			err = errors.Join(err, os.Remove(files.key), os.Remove(files.cert))
+		}
+		return err
+	}
+	say(c.ErrOrStderr(), "registered %s, application ID %s", clean(plan.Name), made.AppID)
+	r := registration.Record{Made: now.UTC().Truncate(time.Second), Home: o.home, Cloud: o.cloud, AppID: made.AppID, ObjectID: made.ObjectID, Name: plan.Name, Audience: plan.Audience, Redirects: plan.Redirects, Permissions: plan.Permissions}
+	if werr := writeRecord(files.record, r); werr != nil || err != nil {
+		return unfinished(made.AppID, errors.Join(err, werr))
+	}
+	if err := o.credit(c, graph, &r, files, until); err != nil {
+		return unfinished(made.AppID, err)
+	}
+	if err := o.complete(c, graph, &r, files, plan.Certificate); err != nil {
+		return unfinished(made.AppID, err)
+	}
+	o.tell(c.OutOrStdout(), a.clouds[o.cloud], r, files, until)
+	return nil
+}
+
+// unfinished says what exists where not all of it could be made.
+func unfinished(appID string, err error) error {
+	return &drover.Error{Op: "finish the app", Kind: drover.KindOf(err), Err: err, Hint: cmp.Or(drover.HintOf(err), "the app "+appID+" exists: delete it in the portal, move its files away and begin again, or give it what is missing there")}
+}
+
+// keyName is what a credential of drover's is called in the directory.
+func keyName(now time.Time) string { return "drover " + now.UTC().Format("2006-01-02") }
+
+// credit gives the app the credential that cannot come with it.
+func (o *createFlags) credit(c *cobra.Command, graph *registration.Client, r *registration.Record, files appFiles, until time.Time) error {
+	switch o.credential {
+	case "secret":
+		s, id, err := graph.AddSecret(c.Context(), r.AppID, keyName(time.Now()), until)
+		if err != nil {
+			return err
+		}
+		r.Credentials = append(r.Credentials, id)
+		return writePrivate(files.secret, append(s.Bytes(), '\n'), true)
+	case "federated":
+		f := registration.Federated{Name: "drover-" + o.name, Issuer: o.issuer, Subject: o.subject, Audiences: []string{o.tokenAudience}}
+		r.Federated = append(r.Federated, f)
+		return graph.Trust(c.Context(), r.AppID, f)
+	}
+	return nil
+}
+
+// complete reads the app once more and writes down what drover made of it.
+func (o *createFlags) complete(c *cobra.Command, graph *registration.Client, r *registration.Record, files appFiles, cert *x509.Certificate) error {
+	a, err := graph.Await(c.Context(), r.AppID)
+	if err != nil {
+		return err
+	}
+	for _, k := range a.Keys {
+		if cert != nil && k.Is(cert) {
+			r.Credentials = append(r.Credentials, k.ID)
+		}
+	}
+	for _, owner := range a.Owners {
+		r.Owners = append(r.Owners, owner.ID)
+	}
+	return writeRecord(files.record, *r)
+}
+
+// tell prints the lines of the config, and what comes next.
+func (o *createFlags) tell(w io.Writer, cloud entra.Cloud, r registration.Record, f appFiles, until time.Time) {
+	say(w, "# add to drover.yaml:")
+	say(w, "%s", appLines(o.name, r.AppID, o.cloud, o.credential, f, until))
+	if o.single {
+		return
+	}
+	say(w, "# each customer's admin (Privileged Role Administrator) agrees at:")
+	say(w, "#   %s", consentLink(cloud, r.AppID, r.Redirects))
+}
+
+// consentLink is where a customer's admin agrees (reference entra-oauth §6).
+func consentLink(cloud entra.Cloud, appID string, redirects []string) string {
+	to := "http://localhost"
+	if len(redirects) > 0 {
+		to = redirects[0]
+	}
+	q := "client_id=" + appID + "&scope=" + url.QueryEscape(cloud.Resource(drover.GraphAlerts)+"/.default") + "&redirect_uri=" + url.QueryEscape(to)
+	return cloud.Authority + "/CUSTOMER-TENANT-ID/v2.0/adminconsent?" + q
+}
+
+// appLines are the lines of the config for an app.
+func appLines(name, appID, cloud, credential string, f appFiles, until time.Time) string {
+	lines := []string{"apps:", "  " + name + ":", "    client_id: " + appID}
+	if cloud != "worldwide" {
+		lines = append(lines, "    cloud: "+cloud)
+	}
+	switch credential {
+	case "certificate":
+		lines = append(lines, fmt.Sprintf("    certificate: {file: %q, key_file: %q}", f.cert, f.key))
+	case "secret":
+		lines = append(lines, fmt.Sprintf("    secret: {file: %q}", f.secret), "    secret_until: "+until.UTC().Format(time.DateOnly))
+	default:
+		lines = append(lines, "    # drover cannot use a federated credential yet: give the app a certificate as well (drover app rotate)")
+	}
+	return strings.Join(lines, "\n")
+}
