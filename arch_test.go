@@ -88,6 +88,7 @@ var rooms = map[string]ring{
 	"drover/internal/deliver":     service,
 	"drover/internal/admin":       service,
 	"drover/internal/audit":       service,
+	"drover/internal/onboard":     service,
 	"drover/cmd/drover":           command,
 	"drover/internal/lab/...":     apart,
 	"drover/internal/oracle/...":  apart,

@@ -351,23 +351,35 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 	return err
 }
 
+// seal replaces what is there by the token of a new sign-in, also while the one
+// before is being renewed.
+func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+	for {
+		old, _, err := r.Load(ctx, t)
+		if err != nil {
+			return err
+		}
+		if err = r.Save(ctx, t, entra.Refresh{Token: token, Version: old.Version}); !errors.Is(err, entra.ErrConflict) {
+			return err
+		}
+	}
+}
+
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
 	return &admin.Local{
 		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
-		Check:     a.checkTenant,
-		Serves:    a.serves,
-		Forget:    a.tokens.Drop,
-		PruneOnce: a.pruneOnce,
-		Ends:      a.ending,
-		Revisions: a.revisions(),
-		Routed:    a.cfg.Routes.Routed,
-		AuditWith: a.auditAlone,
-		Allowance: a.allowance,
-		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
-			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
-		},
-		Cover: a.cover,
+		Check:            a.checkTenant,
+		Serves:           a.serves,
+		Forget:           a.tokens.Drop,
+		PruneOnce:        a.pruneOnce,
+		Ends:             a.ending,
+		Revisions:        a.revisions(),
+		Routed:           a.cfg.Routes.Routed,
+		AuditWith:        a.auditAlone,
+		Allowance:        a.allowance,
+		SealRefreshToken: (*refreshStore)(a).seal,
+		Cover:            a.cover,
 	}
 }
 
