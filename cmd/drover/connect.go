@@ -211,11 +211,9 @@ func (o *connecting) tenant(a *app, list []admin.TenantStatus, who string, wante
 	return drover.Tenant{ID: id, Name: strings.ToLower(o.new.Name), Cloud: o.new.Cloud, App: o.new.App, Region: o.new.Region, Sources: o.new.Sources, State: drover.Active}, false, nil
 }
 
-// keep adds a new tenant, or seals a known one's credential.
+// keep adds a new tenant, or seals a known one's credential; with none, what it
+// was read with before is destroyed.
 func (o *connecting) keep(c *cobra.Command, known bool, t drover.Tenant, refresh drover.Secret) error {
-	if known && refresh.Empty() {
-		return nil
-	}
 	return withOperator(c, func(api admin.API) error {
 		if known {
 			return api.SealTenant(c.Context(), string(t.ID), refresh)

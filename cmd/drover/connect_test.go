@@ -258,6 +258,20 @@ func TestAnAttemptThatIsRefusedOrRedirectedKeepsNothing(t *testing.T) {
 			}
 			d.opens("http://" + u.Host + "/?code=0.stolen&state=" + u.Query().Get("state"))
 		}, "AADSTS70000"},
+		"the code has been used before": {func(c, _ lab.Customer, r *running) {
+			led := d.answers(r.sees(authorizePage)[1], "accept", user(c))
+			u, err := url.Parse(led)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.lab.Directory().Switch(func(s *authority.Switches) { s.WrongVerifierEnds = true })
+			redirect := "http://" + u.Host
+			form := url.Values{"grant_type": {"authorization_code"}, "client_id": {d.app}, "client_secret": {d.lab.AppSecret()}, "code": {u.Query().Get("code")}, "redirect_uri": {redirect}, "code_verifier": {"guessed"}}
+			if status, body, err := d.browser.Post(t.Context(), "https://"+d.addr+"/"+c.Tenant+"/oauth2/v2.0/token", form); err != nil || !strings.Contains(body, "501481") {
+				t.Errorf("%d %s %v", status, body, err)
+			}
+			d.opens(led)
+		}, "AADSTS54005"},
 		"the challenge is another's": {func(c, _ lab.Customer, r *running) {
 			page := regexp.MustCompile(`code_challenge=[^&]+`).ReplaceAllString(r.sees(authorizePage)[1], "code_challenge="+strings.Repeat("A", 43))
 			d.opens(d.answers(page, "accept", user(c)))
@@ -322,6 +336,13 @@ func TestACustomerIsConnectedByACodeBesideARunningDrover(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- admin.Serve(ctx, l, a.local()) }()
 	defer func() { stop(); <-served; a.tokens.Wait(); _ = a.store.Close() }()
+	sealed := func() (drover.Secret, bool) {
+		saved, ok, err := (*refreshStore)(a).Load(t.Context(), drover.Tenant{ID: drover.TenantID(c.Tenant), Cloud: "lab", App: "default"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return saved.Token, ok
+	}
 	for _, name := range []string{"new", "known"} {
 		args := []string{c.Tenant, "--device", "--name", c.Name}
 		if name == "known" {
@@ -336,11 +357,41 @@ func TestACustomerIsConnectedByACodeBesideARunningDrover(t *testing.T) {
 		if !strings.Contains(out, "read with this sign-in") || !strings.Contains(out, "ok    graph.alerts: works") {
 			t.Errorf("%s: %s", name, out)
 		}
-		saved, ok, err := (*refreshStore)(a).Load(t.Context(), drover.Tenant{ID: drover.TenantID(c.Tenant), Cloud: "lab", App: "default"})
-		if err != nil || !ok || saved.Token.Empty() || strings.Contains(out+r.errs.String(), saved.Token.Reveal()) {
-			t.Errorf("%s: sealed %v, %v", name, ok, err)
+		if token, ok := sealed(); !ok || token.Empty() || strings.Contains(out+r.errs.String(), token.Reveal()) {
+			t.Errorf("%s: sealed %v", name, ok)
 		}
 	}
+	r := d.connect(nil, c.Name, "--admin-consent", "--browser")
+	d.opens(d.answers(r.sees(authorizePage)[1], "accept", user(c)))
+	if out, _ := r.ends(exitOK); !strings.Contains(out, "the app's own permissions") {
+		t.Errorf("%s", out)
+	}
+	if _, ok := sealed(); ok {
+		t.Error("it is read with the sign-in still")
+	}
+}
+
+func TestAConsentThatSpreadsSlowlyIsWaitedFor(t *testing.T) {
+	d := newDesk(t)
+	c := d.customer(0)
+	d.lab.Directory().Switch(func(s *authority.Switches) { *s = authority.Harsh(); s.ConsentDelay = 0 })
+	r := d.connect(nil, c.Tenant, "--name", c.Name, "--v1", "--source", "graph.alerts,graph.incidents,mde.alerts")
+	page := r.sees(authorizePage)[1]
+	if !strings.Contains(page, "/oauth2/authorize?") || !strings.Contains(page, "resource=") {
+		t.Errorf("page %s", page)
+	}
+	d.opens(d.answers(page, "accept", user(c)))
+	ask := r.sees(consentPage)[1]
+	if strings.Contains(ask, "/v2.0/") || strings.Contains(ask, "scope=") {
+		t.Errorf("page %s", ask)
+	}
+	d.lab.Directory().Switch(func(s *authority.Switches) { s.ConsentDelay = authority.Span(4 * time.Second) })
+	began := time.Now()
+	d.opens(d.answers(ask, "accept", user(c)))
+	if out, errs := r.ends(exitOK); strings.Count(out, ": works") != 3 {
+		t.Errorf("%s%s", out, errs)
+	}
+	t.Logf("after %v", time.Since(began))
 }
 
 func TestACodeIsShownOnATerminalOnly(t *testing.T) {

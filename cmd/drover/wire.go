@@ -352,8 +352,15 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 }
 
 // seal replaces what is there by the token of a new sign-in, also while the one
-// before is being renewed.
+// before is being renewed; an empty one destroys it.
 func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+	defer r.tokens.Drop(t.ID)
+	if token.Empty() {
+		if err := r.store.DropCredential(ctx, r.key(t)); !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+		return nil
+	}
 	for {
 		old, _, err := r.Load(ctx, t)
 		if err != nil {

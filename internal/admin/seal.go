@@ -23,8 +23,6 @@ func (l *Local) SealTenant(ctx context.Context, idOrName string, refresh drover.
 		return err
 	case t.State == drover.Removed:
 		return usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
-	case refresh.Empty():
-		return usage(op, "", errors.New("there is no refresh token"))
 	case l.SealRefreshToken == nil:
 		return errors.New("no credential can be sealed here")
 	}

@@ -9,7 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"drover/internal/proof"
 )
 
 func get(t *testing.T, target string, change func(*http.Request)) (int, string, http.Header, error) {
@@ -62,6 +65,7 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	dealt := 0
 	for name, tt := range map[string]struct {
 		target string
 		change func(*http.Request)
@@ -77,6 +81,7 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 		"a form":                   {at + "/?state=ours", func(r *http.Request) { r.Method = http.MethodPost }, 405},
 		"the head alone":           {at + "/?state=ours", func(r *http.Request) { r.Method = http.MethodHead }, 405},
 	} {
+		dealt++
 		if status, _, _, err := get(t, tt.target, tt.change); err != nil || status != tt.want {
 			t.Errorf("%s: %d %v, want %d", name, status, err, tt.want)
 		}
@@ -113,6 +118,18 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 	if _, _, _, err := get(t, at+"/", nil); err == nil {
 		t.Error("the port is open after Close")
 	}
+	proof.Ran(t, "T07", "%d requests that are no answer of ours, prefetches among them: taken 0; after the first answer the port is closed", dealt)
+}
+
+func TestTheLoopbackIsOpenForFiveMinutesAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &loopback{answers: make(chan *Answer, 1)}
+		began := time.Now()
+		_, err := l.Wait(t.Context(), func(url.Values) bool { return true })
+		if err == nil || time.Since(began) != 5*time.Minute || !l.over {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }
 
 func TestBothLoopbackAddressesAreOurs(t *testing.T) {

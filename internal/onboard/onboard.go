@@ -91,8 +91,9 @@ type Order struct {
 // Service connects customers. Entra, Keep, Check and Show are required.
 type Service struct {
 	Entra Entra
-	// Keep adds the tenant if it is new and seals the refresh token if there is
-	// one. It is called once, after everything has been proved.
+	// Keep adds the tenant if it is new, and seals the refresh token; with an
+	// empty one the tenant is read with the app's own permissions from then on.
+	// It is called once, after everything has been proved.
 	Keep func(ctx context.Context, t drover.Tenant, refresh drover.Secret) error
 	// Check makes a test call to each source, with new tokens.
 	Check func(ctx context.Context, t drover.Tenant) ([]coverage.Source, error)
@@ -171,6 +172,9 @@ func (s *Service) Connect(ctx context.Context, o Order) (Result, error) {
 	}
 	r.SignedIn = in.who.Name
 	s.Show(Step{What: StepSignedIn, Who: in.who.Name})
+	if o.Delegated && in.refresh.Empty() {
+		return r, stop(o, "the app's registration must allow offline_access", errors.New("the sign-in brought no refresh token"))
+	}
 	fresh := false
 	if !o.Delegated {
 		if _, r.Before, err = s.Entra.Consented(ctx, o.Tenant); err != nil {

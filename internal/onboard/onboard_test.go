@@ -56,7 +56,7 @@ func (signing) UserCode() string                 { return "FJ7K2QWX" }
 func (signing) Address() string                  { return "https://login.example/device" }
 func (signing) Until() time.Time                 { return time.Now().Add(time.Minute) }
 func (s signing) Wait(context.Context) (drover.Person, drover.Secret, error) {
-	return drover.Person{Tenant: s.tid, Name: "ada"}, drover.Secret{}, nil
+	return drover.Person{Tenant: s.tid, Name: "ada"}, drover.NewSecret("refresh"), nil
 }
 func (s signing) Finish(ctx context.Context, _ url.Values) (drover.Person, drover.Secret, error) {
 	return s.Wait(ctx)

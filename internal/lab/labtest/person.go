@@ -64,6 +64,12 @@ func (b *Browser) Open(ctx context.Context, target string) (status int, page str
 	return status, page, err
 }
 
+// Post sends a form, as a program does, and returns the status and the answer.
+func (b *Browser) Post(ctx context.Context, target string, form url.Values) (status int, body string, err error) {
+	status, body, _, err = b.do(ctx, http.MethodPost, target, form)
+	return status, body, err
+}
+
 func (b *Browser) do(ctx context.Context, method, target string, form url.Values) (status int, page, led string, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(form.Encode()))
 	if err != nil {
