@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -172,8 +173,10 @@ func (o *connecting) tenant(a *app, list []admin.TenantStatus, who string, wante
 		if s.State == drover.Removed {
 			return t, false, usageError{fmt.Errorf("tenant %s was removed; its customer has left", s.Name)}
 		}
-		if o.new.App != "" && o.new.App != s.App || o.new.Cloud != "" && o.new.Cloud != s.Cloud {
-			return t, false, usageError{fmt.Errorf("tenant %s is there already, of the cloud %s and read by the app %s; see: drover tenant show %s", s.Name, s.Cloud, s.App, s.Name)}
+		for _, x := range [][2]string{{o.new.App, s.App}, {o.new.Cloud, s.Cloud}, {strings.ToLower(o.new.Name), s.Name}, {o.new.Region, s.Region}} {
+			if x[0] != "" && x[0] != x[1] {
+				return t, false, usageError{fmt.Errorf("tenant %s is there already, with %q in place of %q; see: drover tenant show %s", s.Name, x[1], x[0], s.Name)}
+			}
 		}
 		t = drover.Tenant{ID: s.ID, Name: s.Name, Customer: s.Customer, Cloud: s.Cloud, App: s.App, Region: s.Region, State: s.State, Start: s.Start, Added: s.Added}
 		for _, f := range s.Feeds {
@@ -195,8 +198,18 @@ func (o *connecting) tenant(a *app, list []admin.TenantStatus, who string, wante
 	if o.new.Name == "" {
 		return t, false, usageError{&drover.Error{Op: opConnect, Kind: drover.Refused, Hint: "give a new one a short name: --name contoso", Err: fmt.Errorf("there is no tenant %s", id)}}
 	}
-	if _, err := drover.ParseCustomerID(strings.ToLower(o.new.Name)); err != nil {
+	for _, name := range []string{o.new.Name, o.new.Customer} {
+		if _, err := drover.ParseCustomerID(strings.ToLower(name)); err != nil && name != "" {
+			return t, false, usageError{err}
+		}
+	}
+	if _, err := admin.ParseStart(o.new.Start, time.Now()); err != nil {
 		return t, false, usageError{err}
+	}
+	for _, s := range list {
+		if strings.EqualFold(s.Name, o.new.Name) {
+			return t, false, usageError{fmt.Errorf("the name %s is that of tenant %s already", s.Name, s.ID)}
+		}
 	}
 	o.new.ID, o.new.Sources = string(id), wanted
 	if len(wanted) == 0 {

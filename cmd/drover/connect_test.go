@@ -315,7 +315,19 @@ func TestATenantThatConsentedBeforeWaitsForAnOperator(t *testing.T) {
 			t.Errorf("confirmed %v, there %v", yes, there)
 		}
 	}
-	proof.Ran(t, "T17", "a tenant that consented long ago, with and without an operator's word: activated wrongly %d", activated)
+	for name, args := range map[string][]string{"its name is another's": {d.lab.Customers()[1].Tenant, "--name", c.Name}, "it has another name": {c.Tenant, "--name", "other"}} {
+		if _, errs := d.connect(nil, args...).ends(exitUsage); !strings.Contains(errs, c.Name) {
+			t.Errorf("%s: %s", name, errs)
+		}
+	}
+	if code, _, errs := droverCommand(t, "tenant", "remove", c.Name, "--yes", "--discard", "-c", d.config); code != exitOK {
+		t.Fatal(errs)
+	}
+	if _, errs := d.connect(nil, c.Tenant, "--name", c.Name).ends(exitUsage); !strings.Contains(errs, "was removed") {
+		activated++
+		t.Errorf("one that left: %s", errs)
+	}
+	proof.Ran(t, "T17", "a tenant that consented long ago, with and without an operator's word, and one that left: activated wrongly %d", activated)
 }
 
 func TestACustomerIsConnectedByACodeBesideARunningDrover(t *testing.T) {

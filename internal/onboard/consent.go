@@ -18,6 +18,24 @@ const (
 // server has it and the next has not.
 const sure = 2
 
+// consented looks whether the app has the tenant's consent. What passes by
+// itself is waited for: whoever has signed in need not do it again.
+func (s *Service) consented(ctx context.Context, o Order) (granted bool, err error) {
+	end := time.Now().Add(s.patience())
+	for pause := probeFirst; ; pause = min(2*pause, probeLast) {
+		_, granted, err = s.Entra.Consented(ctx, o.Tenant)
+		wait := max(pause, drover.WaitOf(err))
+		if err == nil || drover.KindOf(err) == drover.Denied || time.Now().Add(wait).After(end) {
+			return granted, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false, stop(o, "begin again", context.Cause(ctx))
+		}
+	}
+}
+
 // consent has an admin agree, and waits until tokens show it; granted false if
 // that took too long. Whoever signed in by browser is led on in the same
 // browser. What comes back can only end the attempt or hasten the next look.

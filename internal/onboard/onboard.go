@@ -177,7 +177,7 @@ func (s *Service) Connect(ctx context.Context, o Order) (Result, error) {
 	}
 	fresh := false
 	if !o.Delegated {
-		if _, r.Before, err = s.Entra.Consented(ctx, o.Tenant); err != nil {
+		if r.Before, err = s.consented(ctx, o); err != nil {
 			return r, err
 		}
 		if r.Before && !o.Known {

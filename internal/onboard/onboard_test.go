@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,7 @@ type world struct {
 	tid       drover.TenantID // who signs in
 	shows     func(n int) bool
 	asked     int
+	fails     int        // so many times Entra slows us down
 	back      url.Values // what the consent page's answer is; nil: nobody comes back
 	backAfter time.Duration
 	declined  error
@@ -43,7 +45,9 @@ func (w *world) AdminConsent(drover.Tenant, string, bool) (AdminConsent, error) 
 	return agreeing{w}, nil
 }
 func (w *world) Consented(context.Context, drover.Tenant) (known, granted bool, err error) {
-	w.asked++
+	if w.asked++; w.fails >= w.asked {
+		return false, false, &drover.Error{Op: "get a token", Kind: drover.Throttled, Wait: 3 * time.Second}
+	}
 	return true, w.shows(w.asked), nil
 }
 
@@ -112,6 +116,7 @@ func TestAConsentIsWaitedForWhileItSpreads(t *testing.T) {
 		"it shows at once":                  {world{shows: func(n int) bool { return n > 1 }, back: came}, Works, 1, 5 * time.Second},
 		"it shows, and again not, and then": {world{shows: func(n int) bool { return n == 3 || n == 5 || n > 7 }, back: came}, Works, 1, 2 * time.Minute},
 		"nobody comes back, and it shows":   {world{shows: func(n int) bool { return n > 6 }}, Works, 1, 2 * time.Minute},
+		"Entra slows us down at first":      {world{shows: func(int) bool { return true }, fails: 3}, Works, 1, 20 * time.Second},
 		"nobody ever agrees":                {world{shows: func(int) bool { return false }}, ConsentPending, 0, 16 * time.Minute},
 		"an API hears of it later than others": {world{shows: func(n int) bool { return n > 1 }, back: came, checks: func(n int) coverage.Source {
 			if n < 4 {
@@ -167,6 +172,19 @@ func TestNobodyElsesSignInConnectsATenant(t *testing.T) {
 		}
 	})
 	proof.Ran(t, "T17", "%d sign-ins of somebody else, unconfirmed or declined: tenants kept wrongly %d", stories, wrong)
+}
+
+// The table of docs/onboarding.md names every outcome.
+func TestThePageNamesEveryOutcome(t *testing.T) {
+	page, err := os.ReadFile("../../docs/onboarding.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Outcome{Works, RoleMissing, NoLicence, NotOnboarded, EitherOne, ConsentPending, NotAuthorised, Refused, Unasked} {
+		if !strings.Contains(string(page), "`"+string(o)+"`") {
+			t.Errorf("docs/onboarding.md does not name %q", o)
+		}
+	}
 }
 
 func TestEachAnswerHasOneMeaningAndAWayOut(t *testing.T) {
