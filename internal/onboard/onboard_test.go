@@ -111,19 +111,20 @@ func TestAConsentIsWaitedForWhileItSpreads(t *testing.T) {
 		outcome Outcome
 		kept    int
 		within  time.Duration
+		asked   int // looks that it needs at least
 	}{
-		"it was there before":               {world{shows: func(int) bool { return true }}, Works, 1, 0},
-		"it shows at once":                  {world{shows: func(n int) bool { return n > 1 }, back: came}, Works, 1, 5 * time.Second},
-		"it shows, and again not, and then": {world{shows: func(n int) bool { return n == 3 || n == 5 || n > 7 }, back: came}, Works, 1, 2 * time.Minute},
-		"nobody comes back, and it shows":   {world{shows: func(n int) bool { return n > 6 }}, Works, 1, 2 * time.Minute},
-		"Entra slows us down at first":      {world{shows: func(int) bool { return true }, fails: 3}, Works, 1, 20 * time.Second},
-		"nobody ever agrees":                {world{shows: func(int) bool { return false }}, ConsentPending, 0, 16 * time.Minute},
+		"it was there before":               {world{shows: func(int) bool { return true }}, Works, 1, 0, 1},
+		"it shows at once":                  {world{shows: func(n int) bool { return n > 1 }, back: came}, Works, 1, 5 * time.Second, 3},
+		"it shows, and again not, and then": {world{shows: func(n int) bool { return n == 3 || n == 5 || n > 7 }, back: came}, Works, 1, 2 * time.Minute, 9},
+		"nobody comes back, and it shows":   {world{shows: func(n int) bool { return n > 6 }}, Works, 1, 2 * time.Minute, 8},
+		"Entra slows us down at first":      {world{shows: func(int) bool { return true }, fails: 3}, Works, 1, 20 * time.Second, 4},
+		"nobody ever agrees":                {world{shows: func(int) bool { return false }}, ConsentPending, 0, 16 * time.Minute, 80},
 		"an API hears of it later than others": {world{shows: func(n int) bool { return n > 1 }, back: came, checks: func(n int) coverage.Source {
 			if n < 4 {
 				return coverage.Source{ID: drover.GraphAlerts, Answer: coverage.NotGranted}
 			}
 			return coverage.Source{ID: drover.GraphAlerts, Answer: coverage.Open}
-		}}, Works, 1, time.Minute},
+		}}, Works, 1, time.Minute, 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := tt.w
@@ -132,6 +133,9 @@ func TestAConsentIsWaitedForWhileItSpreads(t *testing.T) {
 			r, err := w.connect(t.Context(), Order{Way: Device, Known: true})
 			if err != nil || len(r.Sources) != 1 || r.Sources[0].Outcome != tt.outcome || w.kept != tt.kept || time.Since(began) > tt.within {
 				t.Errorf("%s: %+v %v, kept %d times, after %v", name, r, err, w.kept, time.Since(began))
+			}
+			if w.asked < tt.asked {
+				t.Errorf("%s: believed after %d looks", name, w.asked)
 			}
 			if w.asked > 92 { // every ten seconds for a quarter of an hour
 				t.Errorf("%s: asked %d times", name, w.asked)
