@@ -376,17 +376,19 @@ func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.S
 func (a *app) local() *admin.Local {
 	return &admin.Local{
 		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
-		Check:            a.checkTenant,
-		Serves:           a.serves,
-		Forget:           a.tokens.Drop,
-		PruneOnce:        a.pruneOnce,
-		Ends:             a.ending,
-		Revisions:        a.revisions(),
-		Routed:           a.cfg.Routes.Routed,
-		AuditWith:        a.auditAlone,
-		Allowance:        a.allowance,
-		SealRefreshToken: (*refreshStore)(a).seal,
-		Cover:            a.cover,
+		Check:     a.checkTenant,
+		Serves:    a.serves,
+		Forget:    a.tokens.Drop,
+		PruneOnce: a.pruneOnce,
+		Ends:      a.ending,
+		Revisions: a.revisions(),
+		Routed:    a.cfg.Routes.Routed,
+		AuditWith: a.auditAlone,
+		Allowance: a.allowance,
+		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+			return (*refreshStore)(a).seal(ctx, t, token)
+		},
+		Cover: a.cover,
 	}
 }
 

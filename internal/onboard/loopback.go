@@ -28,21 +28,30 @@ type Callback interface {
 type Answer struct {
 	Values url.Values
 	page   chan page // one fits; who comes later is not heard
+	shown  chan struct{}
 }
 
-// reply shows a page to the browser; the first one counts.
+// reply shows a page to the browser; the first one counts. It returns when the
+// page is on its way, since the program may end then.
 func (a *Answer) reply(p page) {
 	select {
 	case a.page <- p:
 	default:
+		return
+	}
+	select {
+	case <-a.shown:
+	case <-time.After(flushLife):
 	}
 }
 
-// callbackLife is how long a place to come back to is open, and pageLife how long
-// a browser waits for its page.
+// callbackLife is how long a place to come back to is open, pageLife how long a
+// browser waits for its page, and flushLife how long we wait for a browser to
+// take it.
 const (
 	callbackLife = 5 * time.Minute
 	pageLife     = 50 * time.Second
+	flushLife    = 2 * time.Second
 )
 
 // loopback is a callback on this machine (RFC 8252 §7.3, §8.3): on both literal
@@ -148,6 +157,7 @@ func (l *loopback) serve(w http.ResponseWriter, r *http.Request) {
 	show := func(status int, p page) {
 		w.WriteHeader(status)
 		_ = pages.Execute(w, p)
+		_ = http.NewResponseController(w).Flush()
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	switch {
@@ -162,7 +172,8 @@ func (l *loopback) serve(w http.ResponseWriter, r *http.Request) {
 		show(http.StatusServiceUnavailable, page{Title: "Not yet"})
 		return
 	}
-	a := &Answer{Values: q, page: make(chan page, 1)}
+	a := &Answer{Values: q, page: make(chan page, 1), shown: make(chan struct{})}
+	defer close(a.shown)
 	l.mu.Lock()
 	mine := l.mine != nil && err == nil && l.mine(q)
 	took := mine && !l.over
