@@ -406,6 +406,20 @@ func TestAConsentThatSpreadsSlowlyIsWaitedFor(t *testing.T) {
 	t.Logf("after %v", time.Since(began))
 }
 
+func TestAPermissionThatTheRegistrationLacksIsNamed(t *testing.T) {
+	d := newDesk(t)
+	c := d.lab.Customers()[0]
+	d.lab.Directory().AddApp(authority.App{ClientID: d.app, MultiTenant: true, HomeTenant: lab.HomeTenant, Roles: []string{"SecurityAlert.Read.All"}, RedirectURIs: []string{"http://localhost"}})
+	r := d.connect(nil, c.Tenant, "--name", c.Name, "--yes", "--source", "graph.alerts,graph.incidents,mde.alerts")
+	d.opens(d.answers(r.sees(authorizePage)[1], "accept", user(c)))
+	out, _ := r.ends(exitFinding)
+	for _, want := range []string{"ok    graph.alerts", "FAIL  graph.incidents: role missing", "add the permission SecurityIncident.Read.All", "FAIL  mde.alerts: role missing", "add the permission Alert.Read.All"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in %s", want, out)
+		}
+	}
+}
+
 func TestACodeIsShownOnATerminalOnly(t *testing.T) {
 	d := newDesk(t)
 	shownTo = isTerminal

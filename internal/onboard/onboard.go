@@ -226,23 +226,25 @@ func (s *Service) patience() time.Duration {
 	return 15 * time.Minute
 }
 
+// unevenly is how long a source may lack its permission while another one of the
+// tenant has its own, before that is believed of a consent of just now.
+const unevenly = time.Minute
+
 // check tries each source. A consent of just now shows to some of Entra's
 // servers before others, so what still waits for it is asked again.
-func (s *Service) check(ctx context.Context, o Order, fresh bool) (out []Source, err error) {
-	end := time.Now().Add(s.patience())
+func (s *Service) check(ctx context.Context, o Order, fresh bool) ([]Source, error) {
+	began := time.Now()
 	for pause := 2 * time.Second; ; pause = min(2*pause, 30*time.Second) {
 		answers, err := s.Check(ctx, o.Tenant)
 		if err != nil {
 			return nil, err
 		}
-		out = out[:0]
-		pending := false
-		for _, a := range answers {
-			r := outcome(o, a)
-			pending = pending || r.Outcome == ConsentPending
-			out = append(out, r)
+		out, pending, partly := outcomes(o, answers)
+		patience := s.patience()
+		if partly {
+			patience = min(patience, unevenly)
 		}
-		if !fresh || !pending || !time.Now().Add(pause).Before(end) {
+		if !fresh || !pending || time.Since(began)+pause > patience {
 			return out, nil
 		}
 		select {

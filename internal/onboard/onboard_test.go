@@ -191,6 +191,19 @@ func TestThePageNamesEveryOutcome(t *testing.T) {
 	}
 }
 
+func TestAConsentThatOneSourceShowsIsNotPendingForAnother(t *testing.T) {
+	has := coverage.Source{ID: drover.GraphAlerts, Answer: coverage.Open, Permissions: []string{"SecurityAlert.Read.All"}}
+	lacks := coverage.Source{ID: drover.MDEAlerts, Answer: coverage.NotGranted, Wants: "Alert.Read.All"}
+	out, pending, partly := outcomes(Order{}, []coverage.Source{has, lacks})
+	if !pending || !partly || out[1].Outcome != RoleMissing || !strings.Contains(out[1].Do, "Alert.Read.All") {
+		t.Errorf("%+v", out)
+	}
+	out, pending, partly = outcomes(Order{}, []coverage.Source{lacks, lacks})
+	if !pending || partly || out[0].Outcome != ConsentPending {
+		t.Errorf("%+v", out)
+	}
+}
+
 func TestEachAnswerHasOneMeaningAndAWayOut(t *testing.T) {
 	o := Order{Tenant: drover.Tenant{ID: tenantA}, Portal: "https://security.microsoft.com", ClientID: "app-id"}
 	for name, tt := range map[string]struct {

@@ -31,6 +31,35 @@ type Source struct {
 	Do      string          `json:"do,omitempty"`
 }
 
+// outcomes says what the answers mean together: pending, that a consent may not
+// show yet; partly, that it shows for another source. Then a source without any
+// permission lacks its own.
+func outcomes(o Order, answers []coverage.Source) (out []Source, pending, partly bool) {
+	for _, a := range answers {
+		partly = partly || len(a.Permissions) > 0
+	}
+	for _, a := range answers {
+		s := outcome(o, a)
+		if s.Outcome == ConsentPending {
+			if pending = true; partly && a.Wants != "" {
+				s = o.lacks(s, a)
+			}
+		}
+		out = append(out, s)
+	}
+	return out, pending, partly
+}
+
+// lacks says what to do about a permission that is missing.
+func (o Order) lacks(s Source, a coverage.Source) Source {
+	s.Outcome = RoleMissing
+	s.Do = fmt.Sprintf("add the permission %s to the app's registration, then have the customer's admin consent again", a.Wants)
+	if o.Delegated {
+		s.Do = fmt.Sprintf("add the delegated permission %s to the app's registration, consent again, and sign in with an account that has a role in the customer's Defender portal", a.Wants)
+	}
+	return s
+}
+
 // outcome says what the answer to a test call means for the one who connects.
 func outcome(o Order, a coverage.Source) Source {
 	s := Source{Source: a.ID, Says: a.Says, Do: a.Hint}
@@ -41,11 +70,7 @@ func outcome(o Order, a coverage.Source) Source {
 	case coverage.NotGranted:
 		switch {
 		case len(a.Permissions) > 0:
-			s.Outcome = RoleMissing
-			s.Do = fmt.Sprintf("add the permission %s to the app's registration, then have the customer's admin consent again", a.Wants)
-			if o.Delegated {
-				s.Do = fmt.Sprintf("add the delegated permission %s to the app's registration, consent again, and sign in with an account that has a role in the customer's Defender portal", a.Wants)
-			}
+			s = o.lacks(s, a)
 		default:
 			s.Outcome = ConsentPending
 			s.Do = "have an admin of the customer's consent: drover tenant connect; after that some minutes may pass"
