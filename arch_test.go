@@ -97,6 +97,7 @@ var rooms = map[string]ring{
 	"drover/internal/rig/...":      rig,
 	"drover/internal/tools/...":    rig,
 	"drover/internal/registration": adapter,
+	"drover/internal/onboard":      service,
 }
 
 // suites are conformance suites, used by tests only; they may stay away until

@@ -133,7 +133,6 @@ func writeDir(dir string, files []siemconf.File, force bool) (err error) {
 	return nil
 }
 
-
 // writeZip writes the files into one zip file, with their modes.
 func writeZip(name string, files []siemconf.File, at time.Time, force bool) error {
 	var b bytes.Buffer

@@ -351,6 +351,27 @@ func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refres
 	return err
 }
 
+// seal replaces what is there by the token of a new sign-in, also while the one
+// before is being renewed; an empty one destroys it.
+func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+	defer r.tokens.Drop(t.ID)
+	if token.Empty() {
+		if err := r.store.DropCredential(ctx, r.key(t)); !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+		return nil
+	}
+	for {
+		old, _, err := r.Load(ctx, t)
+		if err != nil {
+			return err
+		}
+		if err = r.Save(ctx, t, entra.Refresh{Token: token, Version: old.Version}); !errors.Is(err, entra.ErrConflict) {
+			return err
+		}
+	}
+}
+
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
 	return &admin.Local{
@@ -365,7 +386,7 @@ func (a *app) local() *admin.Local {
 		AuditWith: a.auditAlone,
 		Allowance: a.allowance,
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
-			return (*refreshStore)(a).Save(ctx, t, entra.Refresh{Token: token})
+			return (*refreshStore)(a).seal(ctx, t, token)
 		},
 		Cover: a.cover,
 	}

@@ -24,6 +24,9 @@ type API interface {
 	// and last of two or more together, until each returns an error. One tenant's failure is told and ends no
 	// other's, unless it is the only one.
 	Coverage(ctx context.Context, q CoverageQuery, each func(Covered) error) error
+	// SealTenant replaces the delegated credential that a tenant is read with;
+	// an empty one ends it: the tenant is read with the app's own permissions.
+	SealTenant(ctx context.Context, idOrName string, refresh drover.Secret) error
 	PauseTenant(ctx context.Context, idOrName string) error
 	ResumeTenant(ctx context.Context, idOrName string) error
 	// RemoveTenant stops reading a tenant, and removes it once its sinks have

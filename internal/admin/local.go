@@ -32,7 +32,8 @@ type Local struct {
 	// Serves says why a tenant's cloud does not have a source, nil if it does. It
 	// may be nil.
 	Serves func(t drover.Tenant, s drover.SourceID) error
-	// SealRefreshToken stores a delegated credential. It may be nil.
+	// SealRefreshToken stores a delegated credential in place of the one before,
+	// or destroys that if it is empty. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
 	// Forget drops what the process holds in memory of a tenant that has been
 	// removed. It may be nil.

@@ -45,6 +45,9 @@ var calls = map[string]call{
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
 		return a.RemoveTenant(ctx, r.Tenant, r.Discard)
 	}),
+	"seal_tenant": with(func(ctx context.Context, a API, s sealing) (any, error) {
+		return nil, a.SealTenant(ctx, s.Tenant, drover.NewSecret(s.RefreshToken))
+	}),
 	"volume":         with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
 	"status":         with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
 	"prune":          with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),

@@ -219,6 +219,19 @@ func (c Cloud) siemHost(region string, lacks func(what, hint string) error) (str
 	return "", lacks(fmt.Sprintf("SIEM API in region %q", region), "known are "+strings.Join(slices.Sorted(maps.Keys(c.SIEM)), ", ")+"; give the region of the tenant's data: --region")
 }
 
+// Portal is the customer's Defender portal, in which an MSSP is authorised for
+// the SIEM API (reference siem-api §2). Of a cloud that is not Microsoft's it is
+// the public one.
+func (c Cloud) Portal() string {
+	switch c.Name {
+	case "gcc-high":
+		return "https://security.microsoft.us"
+	case "dod":
+		return "https://security.apps.mil"
+	}
+	return "https://security.microsoft.com"
+}
+
 // Wants lists the permissions of which a token needs one to read the source,
 // the one to ask for first; nil if the API does not say (reference
 // graph-security §1, mde-api §3). Those of Defender for Endpoint without All are

@@ -27,19 +27,23 @@ type request struct {
 	app    App
 	cloud  Cloud
 	source drover.SourceID
+	old    bool // a sign-in that shall use the v1 endpoints
 }
 
 // v1 reports whether the resource is one of the v1 endpoint's: the SIEM API's
 // audience is older than v2 (reference siem-api §5).
-func (r request) v1() bool { return r.source == drover.SIEMDetections }
+func (r request) v1() bool { return r.old || r.source == drover.SIEMDetections }
 
 // endpoint is the tenant's token endpoint, built from the cloud's table alone.
-func (r request) endpoint() string {
-	path := "/oauth2/v2.0/token"
+func (r request) endpoint() string { return r.at("token") }
+
+// at is one of the tenant's OAuth endpoints: token, authorize, devicecode.
+func (r request) at(name string) string {
+	path := "/oauth2/v2.0/"
 	if r.v1() {
-		path = "/oauth2/token"
+		path = "/oauth2/"
 	}
-	return r.cloud.Authority + "/" + string(r.tenant.ID) + path
+	return r.cloud.Authority + "/" + string(r.tenant.ID) + path + name
 }
 
 // target names the resource in the form, as its endpoint wants it.
@@ -57,6 +61,7 @@ func (r request) target(form url.Values, delegated bool) {
 // grant is a successful answer of a token endpoint.
 type grant struct {
 	access, refresh drover.Secret
+	id              drover.Secret // of a sign-in
 	life            time.Duration
 }
 
@@ -68,6 +73,12 @@ const maxAnswer = 256 << 10
 func (k *Tokens) ask(ctx context.Context, r request, fields url.Values) (grant, error) {
 	delegated := fields.Get("grant_type") == "refresh_token"
 	r.target(fields, delegated)
+	return k.send(ctx, r, fields, delegated)
+}
+
+// send makes a token request whose target is named already; delegated: a public
+// app may make it without a credential.
+func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegated bool) (grant, error) {
 	if err := r.app.authenticate(fields, r.endpoint(), k.now(), delegated); err != nil {
 		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: "check the credential of the app " + r.app.Name + " in the config", Err: err}
 	}
@@ -101,7 +112,8 @@ func (k *Tokens) ask(ctx context.Context, r request, fields url.Values) (grant, 
 		transient.Err = errors.New("the answer holds no token")
 		return grant{}, transient
 	}
-	return grant{access: drover.NewSecret(t.AccessToken), refresh: drover.NewSecret(t.RefreshToken), life: p.life}, nil
+	id, _ := t.Extra("id_token").(string)
+	return grant{access: drover.NewSecret(t.AccessToken), refresh: drover.NewSecret(t.RefreshToken), id: drover.NewSecret(id), life: p.life}, nil
 }
 
 // post is the way of a token request: it names the call, notes the answer's
@@ -113,6 +125,8 @@ type post struct {
 	life time.Duration
 	err  error
 	bad  *drover.Error // a success that is no JSON
+	// whole leaves expires_in where it is: the answer is no token.
+	whole bool
 }
 
 // RoundTrip makes the call.
@@ -140,7 +154,9 @@ func (p *post) RoundTrip(req *http.Request) (*http.Response, error) {
 			p.bad = httpx.Classify(res.StatusCode, body, res.Header)
 		}
 		p.life = lifeOf(members["expires_in"])
-		delete(members, "expires_in")
+		if !p.whole {
+			delete(members, "expires_in")
+		}
 		if body, err = json.Marshal(members); err != nil {
 			p.err = err
 			return nil, err

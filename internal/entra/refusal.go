@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,12 +21,16 @@ type Refusal struct {
 	Code   int    // the AADSTS number that decided, 0 if there was none
 	Word   string // the error word, "" if there was none or it is no word
 	Class  Class  // "" if neither says anything
-	Status int
+	Status int    // of the answer; 0: it came by redirect
 }
 
 // Error names number, class and status.
 func (r *Refusal) Error() string {
 	switch {
+	case r.Status == 0 && r.Code != 0: // it came by redirect
+		return fmt.Sprintf("AADSTS%d (%s)", r.Code, r.Class)
+	case r.Status == 0:
+		return fmt.Sprintf("%s (%s)", cmp.Or(r.Word, "no reason"), r.Class)
 	case r.Code != 0:
 		return fmt.Sprintf("AADSTS%d (%s, status %d)", r.Code, r.Class, r.Status)
 	case r.Word != "":

@@ -235,7 +235,7 @@ func (k *Tokens) resolve(t drover.Tenant, source drover.SourceID) (request, erro
 		return request{}, &drover.Error{Op: opToken, Tenant: t.ID, Kind: drover.Denied, Hint: "define it under apps: in the config", Err: fmt.Errorf("there is no app named %q", t.App)}
 	}
 	cloud, err := k.opt.Clouds.Of(t)
-	return request{t, app, cloud, source}, err
+	return request{tenant: t, app: app, cloud: cloud, source: source}, err
 }
 
 func (k *Tokens) entry(r request) *entry {

@@ -77,6 +77,9 @@ func (s *Server) sameTarget(q *request, c *code) *refusal {
 			return e
 		}
 		asked = uri
+		if asked == "" && was.openid { // only who signs in: the token beside it is Graph's
+			asked = graphURL
+		}
 		q.offline, q.openid = q.offline || was.offline, q.openid || was.openid
 		if q.audience == "" {
 			q.scopes, q.all = was.scopes, was.all

@@ -1,0 +1,9 @@
+package drover
+
+// Person is who signed in, as a checked ID token says it.
+type Person struct {
+	Tenant TenantID // the directory that vouches for them: the token's tid
+	// Name is for people to read. It can be changed and given to somebody else:
+	// nothing is decided by it.
+	Name string
+}
