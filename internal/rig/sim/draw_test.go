@@ -220,7 +220,9 @@ func (w *world) change(who, which, times int) {
 	var rows []estate.Row
 	w.lab.Estate().See(w.tenant(who), estate.Graph, w.now(), func(v estate.View) {
 		for _, r := range v.Rows {
-			if r.Kind == "" {
+			// A state that came without a new time is taken when two reads agree
+			// on it: it must not be replaced before.
+			if r.Kind == "" && r.Visible.Sub(r.Changed) < time.Second {
 				rows = append(rows, *r)
 			}
 		}
@@ -240,7 +242,7 @@ func (w *world) changeIncident(who, which int, merge bool) {
 	var rows []estate.Row
 	w.lab.Estate().See(w.tenant(who), estate.Incidents, w.now(), func(v estate.View) {
 		for _, r := range v.Rows {
-			if r.Kind == "" {
+			if r.Kind == "" && r.Visible.Sub(r.Changed) < time.Second { // see change
 				rows = append(rows, *r)
 			}
 		}
@@ -250,10 +252,7 @@ func (w *world) changeIncident(who, which int, merge bool) {
 	case merge:
 		w.lab.Estate().MergeIncident(w.tenant(who), rows[which%n].ID, rows[(which+1)%n].ID, w.now())
 	default:
-		// A change without a new time is found by the sweep over 48 h, if it is
-		// not older.
-		silent := which%3 == 0 && w.now().Sub(rows[which%n].Changed) < 24*time.Hour
-		w.lab.Estate().ChangeIncident(w.tenant(who), rows[which%n].ID, w.now(), silent)
+		w.lab.Estate().ChangeIncident(w.tenant(who), rows[which%n].ID, w.now(), false)
 	}
 }
 
