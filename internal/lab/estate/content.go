@@ -2,7 +2,6 @@ package estate
 
 import (
 	"bytes"
-	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -61,16 +60,5 @@ func without(row []byte, member string) []byte {
 func (e *Estate) Touch(tenant, id string, at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.list(tenant, Graph)
-	old := l.current[id]
-	if old == nil {
-		return
-	}
-	r := *old
-	r.Rev++
-	r.Visible, r.Changed = at, grid(at)
-	r.Text = Text(r.Changed)
-	r.silent, r.before, r.older = false, nil, nil
-	heap.Push(&l.later, &r)
-	e.mirror(l, &r)
+	e.step(e.list(tenant, Graph), id, at, false, func(*Row) {})
 }

@@ -272,22 +272,28 @@ func (e *Estate) Put(tenant, source string, r Row) {
 func (e *Estate) Change(tenant, id string, at time.Time, silent bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.list(tenant, Graph)
+	e.step(e.list(tenant, Graph), id, at, silent, func(r *Row) { r.comments++ })
+}
+
+// step puts a new state of what is visible in a list, as change makes it, and
+// reports whether there is such a thing. The estate is locked.
+func (e *Estate) step(l *list, id string, at time.Time, silent bool, change func(*Row)) bool {
 	old := l.current[id]
 	if old == nil {
-		return
+		return false
 	}
 	r := *old
 	r.Rev = l.nextRev(old)
-	r.comments++
 	r.Visible = at
 	r.silent, r.before, r.older = silent, old, nil
 	if !silent {
 		r.Changed = grid(at)
 		r.Text, r.before = Text(r.Changed), nil
 	}
+	change(&r)
 	heap.Push(&l.later, &r)
 	e.mirror(l, &r)
+	return true
 }
 
 // Return puts an alert back into the state before its last change, with the

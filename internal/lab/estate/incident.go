@@ -1,7 +1,6 @@
 package estate
 
 import (
-	"container/heap"
 	"slices"
 	"strconv"
 	"time"
@@ -175,7 +174,7 @@ func (e *Estate) newestIncident(tenant string) uint64 {
 func (e *Estate) ChangeIncident(tenant, id string, at time.Time, silent bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.incidentStep(tenant, id, at, silent, func(r *Row) { r.comments++ })
+	e.step(e.list(tenant, Incidents), id, at, silent, func(r *Row) { r.comments++ })
 }
 
 // MergeIncident merges one visible incident into another: it is redirected,
@@ -184,37 +183,13 @@ func (e *Estate) MergeIncident(tenant, id, into string, at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	target := e.list(tenant, Incidents).current[into]
-	if target == nil || id == into || !e.incidentStep(tenant, id, at, false, func(r *Row) { r.status, r.redirect = "redirected", target.incident }) {
+	if target == nil || id == into || !e.step(e.list(tenant, Incidents), id, at, false, func(r *Row) { r.status, r.redirect = "redirected", target.incident }) {
 		return
 	}
 	g := e.list(tenant, Graph)
 	for _, r := range Within(g.rows, id) {
-		next := *r
-		next.Rev = g.nextRev(r)
-		next.Changed, next.Visible, next.incident = grid(at), at, target.incident
-		next.Text, next.silent, next.before, next.older = Text(next.Changed), false, nil, nil
-		heap.Push(&g.later, &next)
-		e.mirror(g, &next)
+		e.step(g, r.ID, at, false, func(r *Row) { r.incident = target.incident })
 	}
-}
-
-func (e *Estate) incidentStep(tenant, id string, at time.Time, silent bool, change func(*Row)) bool {
-	l := e.list(tenant, Incidents)
-	old := l.current[id]
-	if old == nil {
-		return false
-	}
-	r := *old
-	r.Rev = l.nextRev(old)
-	r.Visible = at
-	r.silent, r.before, r.older = silent, old, nil
-	if !silent {
-		r.Changed = grid(at)
-		r.Text, r.before = Text(r.Changed), nil
-	}
-	change(&r)
-	heap.Push(&l.later, &r)
-	return true
 }
 
 // Within picks the alerts of an incident.
