@@ -150,17 +150,7 @@ permission beyond read. It exits with 1 if it names something.`,
 			for _, f := range registration.Check(k.app, k.perms, k.record, k.certs, time.Now()) {
 				list = append(list, admin.Finding{What: f.What, OK: f.OK, Warn: f.Warn, Says: f.Says, Hint: f.Hint})
 			}
-			if asJSON {
-				err = printJSON(c.OutOrStdout(), list)
-			} else {
-				err = printFindings(c.OutOrStdout(), list)
-			}
-			for _, f := range list {
-				if !f.OK && err == nil {
-					err = errFinding
-				}
-			}
-			return err
+			return sayFindings(c.OutOrStdout(), list, asJSON)
 		}}
 	o.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -67,17 +67,7 @@ whether it can be used now. For each sink it says what "delivered" means there.`
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(c.OutOrStdout(), list)
-			} else {
-				err = printFindings(c.OutOrStdout(), list)
-			}
-			for _, f := range list {
-				if !f.OK && err == nil {
-					err = errFinding
-				}
-			}
-			return err
+			return sayFindings(c.OutOrStdout(), list, asJSON)
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

@@ -214,6 +214,22 @@ func newTenantCheck() *cobra.Command {
 	return c
 }
 
+// sayFindings prints a list of findings, and ends a command in which one is not
+// well.
+func sayFindings(w io.Writer, list []admin.Finding, asJSON bool) error {
+	show := printFindings
+	if asJSON {
+		show = func(w io.Writer, list []admin.Finding) error { return printJSON(w, list) }
+	}
+	if err := show(w, list); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(f admin.Finding) bool { return !f.OK }) {
+		return errFinding
+	}
+	return nil
+}
+
 func printFindings(w io.Writer, list []admin.Finding) error {
 	for _, f := range list {
 		mark := "ok  "
