@@ -1,7 +1,6 @@
 package msclients
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,15 +13,7 @@ import (
 // Nothing of Microsoft's runs KQL here. Their language service, which the
 // portals use, reads a query and knows tables, columns, types and functions.
 func TestKustosLanguageServiceTakesTheSearchInManifests(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("kusto")); err != nil {
-		t.Fatal(err)
-	}
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
+	dir := npmInstall(t, "kusto")
 	check := func(query string) string {
 		t.Helper()
 		node := exec.Command("node", filepath.Join(dir, "check.js"))
