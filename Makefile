@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the binary, ./drover: static, for this machine
@@ -38,6 +38,10 @@ bench: ## every benchmark once, with memory
 .PHONY: fuzz
 fuzz: ## every fuzz target for 10 s; TIME=10000000x for a count, ONLY='^FuzzScan$$' for one
 	@$(CITEST) fuzz '$(TIME)' '$(ONLY)'
+
+.PHONY: onboard-demo
+onboard-demo: ## every way from a fresh store to a delivering customer, with what is said on the way
+	DROVER_SHOW=1 $(GO) test -count=1 -v -run EveryWay ./internal/rig/onboarding
 
 .PHONY: soak
 soak: ## the long tests: many kills, many seeds, ten million inputs a parser; hours

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"drover"
@@ -18,6 +19,14 @@ import (
 
 // SocketName is the socket's name in the ledger's directory.
 const SocketName = "admin.sock"
+
+// maxPath is the longest path of a socket, in bytes.
+func maxPath() int {
+	if runtime.GOOS == "linux" {
+		return 107
+	}
+	return 103 // macOS and the BSDs
+}
 
 // maxMessage bounds a request and an answer: 10,000 tenants fit many times.
 const maxMessage = 64 << 20
@@ -105,6 +114,9 @@ func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace the admin socket: %w", err)
+	}
+	if len(path) > maxPath() {
+		return nil, &drover.Error{Op: "open the admin socket", Kind: drover.Refused, Hint: "choose a ledger directory with a shorter path (ledger: dir:)", Err: fmt.Errorf("%s has %d bytes; a socket's path may have %d", path, len(path), maxPath())}
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {

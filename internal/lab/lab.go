@@ -45,6 +45,8 @@ type Options struct {
 	Switches api.Switches
 	// Splunk serves /services/collector and the host splunk.lab.test.
 	Splunk http.Handler
+	// Tap, if set, is put before everything that is served.
+	Tap func(http.Handler) http.Handler
 }
 
 // dataApart is how long after the first the second of two states of one alert
@@ -153,7 +155,11 @@ func New(opt Options) (*Lab, error) {
 		Switches: opt.Switches,
 	})
 	l.desks = l.desk()
-	l.server = &http.Server{Handler: l.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+	served := l.Handler()
+	if opt.Tap != nil {
+		served = opt.Tap(served)
+	}
+	l.server = &http.Server{Handler: served, ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.ca.leaf, GetConfigForClient: l.badTLS, NextProtos: protocols}}
 	return l, nil
 }

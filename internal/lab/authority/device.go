@@ -146,9 +146,17 @@ func (s *Server) deviceLogin(w http.ResponseWriter, r *http.Request) {
 		if t == nil {
 			t = d.home(user)
 		}
-		if _, member := t.member(user); !member {
+		admin, member := t.member(user)
+		if !member {
 			p.Error = "AADSTS50020: User account does not exist in the tenant."
 			break
+		}
+		if t.consent(v.client).now < Delegated { // the page asks for the person's agreement too
+			if !admin && !d.UsersMayConsent {
+				p.Error = "AADSTS90094: Need admin approval: the app needs permission to access resources in your organization that only an admin can grant."
+				break
+			}
+			d.agree(t, v.client, Delegated)
 		}
 		v.user, v.tenant = user, t.ID
 		p = &page{Title: "You have signed in", Done: true}

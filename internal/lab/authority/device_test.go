@@ -79,6 +79,10 @@ func TestADeviceIsAnsweredWithEveryErrorOfTheFlow(t *testing.T) {
 			e.typed(a.text("user_code"), analyst, "accept")
 			e.Consent(contoso, publicID, None)
 		}, nil, 400, 65001, "invalid_grant"},
+		"by somebody who may not consent": {func(e *entra, a answer) {
+			e.Consent(contoso, publicID, None)
+			e.typed(a.text("user_code"), analyst, "accept")
+		}, nil, 400, 70016, "authorization_pending"},
 		"other words, but not its": {nil, func(s *Switches) { s.OtherWord = true }, 400, 70016, "authorization_pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +100,14 @@ func TestADeviceIsAnsweredWithEveryErrorOfTheFlow(t *testing.T) {
 	e := newEntra(t)
 	e.wants(e.poll(contoso, "nonsense"), 400, 70018, "bad_verification_code")
 	e.wants(e.poll(contoso, ""), 400, 900144, "invalid_request")
+	e.Consent(contoso, publicID, None)
+	a := e.device(contoso)
+	if p := e.typed(a.text("user_code"), "admin@contoso.example", "accept"); p.status != http.StatusOK {
+		t.Errorf("an admin: %s", p.raw)
+	}
+	if got := e.poll(contoso, a.text("device_code")); got.status != http.StatusOK || e.Consented(contoso, publicID) != Delegated {
+		t.Errorf("an admin who agrees: %s", got.raw)
+	}
 	if p := e.typed("XXXXXXXXX", analyst, "accept"); p.status != http.StatusOK || !strings.Contains(p.raw, "AADSTS70018") {
 		t.Errorf("a wrong code: %s", p.raw)
 	}

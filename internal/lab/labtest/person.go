@@ -58,6 +58,16 @@ func (b *Browser) Answer(ctx context.Context, target, decision string, fields ur
 	return led, err
 }
 
+// Submit sends a form as a button of a page does, and returns where it leads;
+// "" if it stays.
+func (b *Browser) Submit(ctx context.Context, target string, form url.Values) (led string, err error) {
+	status, page, led, err := b.do(ctx, http.MethodPost, target, form)
+	if err == nil && status >= 400 {
+		err = fmt.Errorf("%d %s", status, page)
+	}
+	return led, err
+}
+
 // Open fetches a page and returns its status and text.
 func (b *Browser) Open(ctx context.Context, target string) (status int, page string, err error) {
 	status, page, _, err = b.do(ctx, http.MethodGet, target, nil)
