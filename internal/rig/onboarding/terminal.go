@@ -131,7 +131,7 @@ func (t *terminal) ends(want int) string {
 		}
 	case <-time.After(patience):
 		_ = t.cmd.Process.Signal(syscall.SIGQUIT)
-		<-ended
+		_ = <-ended
 		t.t.Fatalf("%s does not end:\n%s", t.line, t.text())
 	}
 	for range t.came { // until all has been read
