@@ -27,18 +27,23 @@ type ends struct {
 // sayEnds says in the log, now and every hour, what ends soon.
 func (a *app) sayEnds(ctx context.Context) error {
 	for {
-		a.sayEndsOnce(time.Now())
+		a.sayEndsOnce(ctx, time.Now())
 		if !pause(ctx, endsEvery) {
 			return nil
 		}
 	}
 }
 
-func (a *app) sayEndsOnce(now time.Time) {
+func (a *app) sayEndsOnce(ctx context.Context, now time.Time) {
 	items, faults := a.items()
+	signIns, _, err := a.keeper.Items(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("look for sign-ins that end", "err", err)
+	}
+	items = append(items, signIns...)
 	for _, i := range a.ends.watch.Due(now, items) {
 		say := a.log.Warn
-		if i.Ended(now) {
+		if i.Alarming(now) {
 			say = a.log.Error
 		}
 		say(i.Says(now), "hint", i.Hint)
@@ -111,7 +116,11 @@ func appEnds(c config.App) (i expiry.Item, ok bool, err error) {
 func (a *app) ending() (list []admin.EndStatus) {
 	now := time.Now()
 	items, _ := a.items()
-	for _, i := range items {
+	ctx, cancel := context.WithTimeout(context.Background(), minute)
+	defer cancel()
+	signIns, refused, _ := a.keeper.Items(ctx) // a ledger that cannot be read is said elsewhere
+	list = append(list, refusedSignIns(refused)...)
+	for _, i := range append(items, signIns...) {
 		if _, ok := i.Reached(now); ok {
 			list = append(list, admin.EndStatus{What: i.What, Until: i.Until, Ended: i.Ended(now), Says: i.Says(now), Hint: i.Hint})
 		}

@@ -61,7 +61,7 @@ func (a *app) run(ctx context.Context) (err error) {
 	if ok, err := a.unseal(ctx); !ok {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.store.Close()) }()
+	defer func() { err = errors.Join(err, a.closeLedger()) }()
 	dests, err := a.destinations()
 	defer func() {
 		for _, d := range dests {
@@ -106,6 +106,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
 		"prune":   a.prune,
 		"ends":    a.sayEnds,
+		"signins": a.keeper.Run,
 	})
 }
 
