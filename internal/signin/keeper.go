@@ -163,7 +163,7 @@ func (k *Keeper) current(h held) trouble {
 func renewAt(id drover.TenantID) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
-	return renewFrom + time.Duration(uint64(h.Sum32())*uint64(renewOver)>>32)
+	return renewFrom + time.Duration(float64(h.Sum32())/(1<<32)*float64(renewOver))
 }
 
 // note remembers what came of a renewal, and says what is new of it. What
