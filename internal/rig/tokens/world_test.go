@@ -36,11 +36,11 @@ type world struct {
 	reads atomic.Int64 // access tokens that reading got
 
 	mu     sync.Mutex
-	dead   bool       // the network is gone
-	calls  []call     // redemptions that were asked for
-	issued []string   // refresh tokens in the order of their birth
-	states []func()   // what Entra knew after so many redemptions that it answered
-	begun  *time.Time // of the story; nil: states are not kept
+	dead   bool     // the network is gone
+	calls  []call   // redemptions that were asked for
+	issued []string // refresh tokens in the order of their birth
+	states []func() // what Entra knew after so many redemptions that it answered
+	keeps  bool     // states are kept
 }
 
 // call is one redemption.
@@ -101,7 +101,7 @@ func (w *world) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		if got.Refresh != "" {
 			w.issued = append(w.issued, got.Refresh)
 		}
-		if w.begun != nil && rec.Code == http.StatusOK {
+		if w.keeps && rec.Code == http.StatusOK {
 			w.states = append(w.states, w.lab.Directory().KeepRefreshTokens())
 		}
 	}
