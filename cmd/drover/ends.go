@@ -11,6 +11,7 @@ import (
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/config"
+	"drover/internal/entra"
 	"drover/internal/expiry"
 )
 
@@ -131,6 +132,12 @@ func (a *app) ending() (list []admin.EndStatus) {
 // checkApp says whether an app's credential can be used, and until when.
 func (a *app) checkApp(c config.App) []admin.Finding {
 	what := "app " + c.Name
+	switch {
+	case c.Federated != nil:
+		return []admin.Finding{checkFederated(what, *c.Federated)}
+	case c.ManagedIdentity != nil:
+		return []admin.Finding{{What: what, OK: true, Says: "proves itself by the managed identity " + c.ManagedIdentity.ClientID + " of this machine; Entra gives that no end"}}
+	}
 	i, ok, err := appEnds(c)
 	switch {
 	case err != nil:
@@ -151,4 +158,18 @@ func endFinding(what string, i expiry.Item) admin.Finding {
 		f.Warn, f.Hint = f.OK, i.Hint
 	}
 	return f
+}
+
+// checkFederated says what an app's federated token says, to be compared with
+// the registration.
+func checkFederated(what string, c config.Federated) admin.Finding {
+	t := entra.TokenFile{Read: c.Read, Audience: c.Audience}
+	says, err := t.Look()
+	switch now := time.Now(); {
+	case err != nil:
+		return admin.Finding{What: what, Says: err.Error(), Hint: "is the token projected into " + c.TokenFile + "?"}
+	case !says.Expires.IsZero() && !now.Before(says.Expires):
+		return admin.Finding{What: what, Says: "its federated token has ended; " + says.Says(), Hint: "what projects it should have replaced it: look at the kubelet, or at what writes " + c.TokenFile}
+	}
+	return admin.Finding{What: what, OK: true, Says: says.Says() + "; the app's federated credential must name the same, in the same letter case"}
 }

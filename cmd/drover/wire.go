@@ -127,6 +127,10 @@ func (a *app) apps() map[string]entra.App {
 	for name, c := range a.cfg.Apps {
 		e := entra.App{Name: name, ClientID: c.ClientID}
 		switch {
+		case c.Federated != nil:
+			e.Federated = entra.TokenFile{Read: c.Federated.Read, Audience: c.Federated.Audience}
+		case c.ManagedIdentity != nil:
+			e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
 		case c.Certificate != nil:
 			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
 		case c.Secret != nil:
