@@ -221,7 +221,7 @@ func consentLink(cloud entra.Cloud, appID string, redirects []string) string {
 // that the cloud itself issues are those of a managed identity (reference
 // entra-oauth §4).
 func (o *createFlags) federatedLine(cloud entra.Cloud) string {
-	if strings.HasPrefix(o.issuer, cloud.Authority+"/") {
+	if home, ours := strings.CutPrefix(o.issuer, cloud.Authority+"/"); ours && drover.IsGUID(strings.TrimSuffix(home, "/v2.0")) {
 		return "    managed_identity: {client_id: CLIENT-ID-OF-THE-IDENTITY} # not its object ID, which is the subject"
 	}
 	audience := ""

@@ -41,6 +41,7 @@ type Cloud struct {
 	MDEResource   string            // its audience, which is not its host (reference mde-api §3)
 	TokenExchange string            // the audience of tokens of other issuers by which an app proves itself; "": not known
 	AdminCenter   string            // where people manage its directories
+	STS           string            // what names itself in tokens of version 1
 	NoAlerts      bool              // its Graph has neither alerts nor incidents
 	AllowPrivate  bool              // custom clouds: its hosts may lie in private address space
 	CAFile        string            // custom clouds: trusted for its hosts besides the system's
@@ -96,13 +97,14 @@ func BuiltIn() Clouds {
 		{Name: "govsg", Authority: "https://login.sovcloud-identity.sg", NoAlerts: true},
 	} {
 		c.SIEMResource = siemResource
+		c.STS = "https://sts.windows.net"
 		switch c.Authority {
 		case public:
 			c.TokenExchange, c.AdminCenter = federated, admin
 		case gov:
 			c.TokenExchange, c.AdminCenter = federated+"USGov", "https://entra.microsoft.us"
 		case china:
-			c.TokenExchange, c.AdminCenter = federated+"China", "https://entra.microsoftonline.cn"
+			c.TokenExchange, c.AdminCenter, c.STS = federated+"China", "https://entra.microsoftonline.cn", "https://sts.chinacloudapi.cn"
 		default: // not documented
 			c.AdminCenter = admin
 		}
@@ -146,11 +148,11 @@ func NewClouds(custom ...Cloud) (Clouds, error) {
 		if c.SIEMResource == "" {
 			c.SIEMResource = siemResource
 		}
-		if c.TokenExchange == "" {
-			c.TokenExchange = all[DefaultCloud].TokenExchange
-		}
-		if c.AdminCenter == "" {
-			c.AdminCenter = all[DefaultCloud].AdminCenter
+		usual := all[DefaultCloud]
+		for mine, theirs := range map[*string]string{&c.TokenExchange: usual.TokenExchange, &c.AdminCenter: usual.AdminCenter, &c.STS: usual.STS} {
+			if *mine == "" {
+				*mine = theirs
+			}
 		}
 		all[c.Name] = c
 	}
