@@ -17,6 +17,7 @@ import (
 	"drover/internal/config"
 	"drover/internal/lab/authority"
 	"drover/internal/proof"
+	"drover/internal/signin"
 )
 
 // signedIn is a tenant that is read by a person's sign-in.
@@ -140,4 +141,76 @@ func TestAStopWaitsForARenewalThatIsUnderWay(t *testing.T) {
 	if _, err := b.tokens.Token(t.Context(), x, drover.GraphAlerts); err != nil {
 		t.Errorf("after the stop: %v", err)
 	}
+}
+
+// TestRunRenewsASignInThatNobodyReadsBy has drover run, with a paused tenant
+// that signed in long ago.
+func TestRunRenewsASignInThatNobodyReadsBy(t *testing.T) {
+	s, err := newStage(stageOptions{dir: t.TempDir(), listen: "127.0.0.1:0", seed: 5, customers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	cfg, err := config.Load(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := drover.Tenant{ID: drover.TenantID(s.lab.Customers()[0].Tenant), Name: "contoso", Customer: "contoso", Cloud: "lab", App: "default", State: drover.Paused, Sources: []drover.SourceID{drover.GraphAlerts}}
+	first := s.lab.Directory().GiveRefreshToken(string(x.ID), s.lab.AppID(), "analyst@mssp.example")
+	synctest.Test(t, func(t *testing.T) { // in the year 2000
+		a, err := newApp(cfg, discard(), nil)
+		if err == nil {
+			err = a.openLedger(t.Context())
+		}
+		if err == nil {
+			err = errors.Join(a.store.AddTenant(t.Context(), x), a.seal(t.Context(), x, drover.NewSecret(first)), a.closeLedger())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	a, err := newApp(cfg, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan struct{})
+	a.keeper = signin.NewKeeper(signin.Options{Store: a.signins, Tokens: renewing{a.tokens, renewed}, Log: discard(), First: time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.run(ctx) }()
+	select {
+	case <-renewed:
+		stop()
+	case err := <-ended:
+		t.Fatalf("run ended: %v", err)
+	case <-time.After(time.Minute): // only if it never comes
+		t.Error("the sign-in was not renewed")
+		stop()
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	b, err := newApp(cfg, discard(), nil)
+	if err == nil {
+		err = b.openLedger(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.closeLedger() }()
+	if saved, _, err := b.signins.Load(t.Context(), x); err != nil || saved.Token.Reveal() == first || saved.At.Time().Year() < 2026 {
+		t.Errorf("what is kept is of %v, %v", saved.At, err)
+	}
+}
+
+// renewing says when a renewal has come back.
+type renewing struct {
+	signin.Renewer
+	done chan<- struct{}
+}
+
+func (r renewing) Renew(ctx context.Context, t drover.Tenant) error {
+	err := r.Renewer.Renew(ctx, t)
+	close(r.done)
+	return err
 }

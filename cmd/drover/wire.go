@@ -100,7 +100,7 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 	}
 	a.signins = a.newSignIns()
 	a.tokens = a.newTokens(0)
-	a.keeper = signin.NewKeeper(a.signins, a.tokens, log)
+	a.keeper = signin.NewKeeper(signin.Options{Store: a.signins, Tokens: a.tokens, Log: log})
 	return a, nil
 }
 

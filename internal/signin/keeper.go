@@ -24,7 +24,7 @@ const (
 	renewFrom = 5 * day
 	renewOver = 36 * time.Hour
 
-	firstLook = 2 * time.Minute // when reading has begun
+	firstLook = 2 * time.Minute // when reading has begun, which renews most
 	lookEvery = time.Hour
 	// apart is the time between two renewals; less if many are due.
 	apart = 10 * time.Second
@@ -44,6 +44,7 @@ type Keeper struct {
 	store  *Store
 	tokens Renewer
 	log    *slog.Logger
+	first  time.Duration
 
 	mu      sync.Mutex
 	trouble map[drover.TenantID]trouble
@@ -57,14 +58,25 @@ type trouble struct {
 	of    drover.Instant // the token's date then; one with another date is another story
 }
 
+// Options of a Keeper. Store, Tokens and Log are required.
+type Options struct {
+	Store  *Store
+	Tokens Renewer
+	Log    *slog.Logger
+	First  time.Duration // from its start to its first look; 0: two minutes
+}
+
 // NewKeeper builds one; it starts nothing.
-func NewKeeper(store *Store, tokens Renewer, log *slog.Logger) *Keeper {
-	return &Keeper{store: store, tokens: tokens, log: log, trouble: make(map[drover.TenantID]trouble), said: make(map[string]string)}
+func NewKeeper(opt Options) *Keeper {
+	if opt.First <= 0 {
+		opt.First = firstLook
+	}
+	return &Keeper{store: opt.Store, tokens: opt.Tokens, log: opt.Log, first: opt.First, trouble: make(map[drover.TenantID]trouble), said: make(map[string]string)}
 }
 
 // Run renews what is due until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	wait := firstLook
+	wait := k.first
 	for rest(ctx, wait) {
 		if err := k.look(ctx); err != nil && ctx.Err() == nil {
 			if drover.KindOf(err) == drover.Broken {

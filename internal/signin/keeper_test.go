@@ -73,7 +73,7 @@ func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	w := &world{book: &book{rows: make(map[drover.TenantID]ledger.Credential), broken: make(map[drover.TenantID]error)}, asked: make(map[drover.TenantID][]time.Time)}
 	w.store = &Store{Ledger: func() Ledger { return w.book }, Cloud: func(t drover.Tenant) (string, string) { return t.Cloud, "https://login.example" }}
-	w.keeper = NewKeeper(w.store, w, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w.keeper = NewKeeper(Options{Store: w.store, Tokens: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 	for i := range n {
 		x := drover.Tenant{ID: drover.TenantID(fmt.Sprintf("%08x-0000-4000-8000-000000000000", i*7919)), Name: fmt.Sprint("t", i), App: "default", State: drover.Paused, Sources: []drover.SourceID{drover.GraphAlerts}}
 		w.book.tenants = append(w.book.tenants, x)

@@ -45,7 +45,7 @@ func (w *world) begin(dir, key string, reading, keep bool) *process {
 			p.done <- nil
 			return
 		}
-		p.done <- signin.NewKeeper(p.store, tokens, slog.New(slog.DiscardHandler)).Run(ctx)
+		p.done <- signin.NewKeeper(signin.Options{Store: p.store, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}).Run(ctx)
 	}()
 	go func() { // the reader of one tenant
 		t := w.tenant(idlers - 1)
