@@ -35,24 +35,30 @@ const (
 type cluster struct {
 	*cloud
 	t    *testing.T
+	name string
 	url  string // of the issuer
 	file string
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := pretend(t)
+	return (&cluster{cloud: pretend(t)}).another(t, "k8s")
+}
+
+// another is another issuer beside it.
+func (c *cluster) another(t *testing.T, name string) *cluster {
+	t.Helper()
 	x, err := c.clouds.Of(c.tenant(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{cloud: c, t: t, url: x.Authority + "/lab/issuer/k8s", file: filepath.Join(t.TempDir(), "token")}
+	return &cluster{cloud: c.cloud, t: t, name: name, url: x.Authority + "/lab/issuer/" + name, file: filepath.Join(t.TempDir(), "token")}
 }
 
 // project writes a new token.
 func (c *cluster) project(want authority.ForeignToken) {
 	c.t.Helper()
-	token, err := c.Directory().Foreign("k8s", c.url, want)
+	token, err := c.Directory().Foreign(c.name, c.url, want)
 	if err == nil {
 		err = os.WriteFile(c.file, []byte(token), 0o600)
 	}
@@ -95,7 +101,7 @@ func TestATokenOfAnotherIssuerIsTheCredential(t *testing.T) {
 }
 
 func TestAFederatedCredentialThatDoesNotMatchSaysWhatTheTokenSays(t *testing.T) {
-	refused := 0
+	refused, all := 0, newCluster(t)
 	for name, tt := range map[string]struct {
 		issuer, subject, audience string // of the registration
 		token                     authority.ForeignToken
@@ -115,7 +121,7 @@ func TestAFederatedCredentialThatDoesNotMatchSaysWhatTheTokenSays(t *testing.T) 
 		"projected for somebody else": {"", account, exchange, authority.ForeignToken{Subject: account, Audience: "https://kubernetes.default.svc"}, "", drover.Denied, "give the projected volume the audience"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t)
+			c := all.another(t, fmt.Sprint("k8s-", refused))
 			if tt.issuer == "" {
 				tt.issuer = c.url
 			}
