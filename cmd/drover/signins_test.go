@@ -134,7 +134,7 @@ func TestAStopWaitsForARenewalThatIsUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = b.closeLedger() }()
-	saved, _, err := b.signins.Load(t.Context(), x)
+	saved, _, err := b.signIns.Load(t.Context(), x)
 	if err != nil || saved.Token.Reveal() == first {
 		t.Fatalf("the token that Entra gave is not kept: %v", err)
 	}
@@ -174,7 +174,7 @@ func TestRunRenewsASignInThatNobodyReadsBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	renewed := make(chan struct{})
-	a.keeper = signin.NewKeeper(signin.Options{Store: a.signins, Tokens: renewing{a.tokens, renewed}, Log: discard(), First: time.Millisecond})
+	a.keeper = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: renewing{a.tokens, renewed}, Log: discard(), First: time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()
@@ -198,7 +198,7 @@ func TestRunRenewsASignInThatNobodyReadsBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = b.closeLedger() }()
-	if saved, _, err := b.signins.Load(t.Context(), x); err != nil || saved.Token.Reveal() == first || saved.At.Time().Year() < 2026 {
+	if saved, _, err := b.signIns.Load(t.Context(), x); err != nil || saved.Token.Reveal() == first || saved.At.Time().Year() < 2026 {
 		t.Errorf("what is kept is of %v, %v", saved.At, err)
 	}
 }

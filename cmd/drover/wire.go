@@ -43,7 +43,7 @@ type app struct {
 	tokens  *entra.Tokens
 	https   map[string]*httpx.Client // by cloud
 	store   ledger.Store
-	signins *signin.Store  // by which tenants are read delegated
+	signIns *signin.Store  // by which tenants are read delegated
 	keeper  *signin.Keeper // of those that nobody reads by
 	dial    dialer
 	ends    ends
@@ -98,16 +98,16 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 			return nil, fmt.Errorf("cloud %s: %w", name, err)
 		}
 	}
-	a.signins = a.newSignIns()
+	a.signIns = a.newSignIns()
 	a.tokens = a.newTokens(0)
-	a.keeper = signin.NewKeeper(signin.Options{Store: a.signins, Tokens: a.tokens, Log: log})
+	a.keeper = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: a.tokens, Log: log})
 	return a, nil
 }
 
 // newTokens builds what gets tokens, with a time between two calls of an app; 0
 // is the usual one.
 func (a *app) newTokens(spacing time.Duration) *entra.Tokens {
-	return entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: a.signins, Spacing: spacing})
+	return entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: a.signIns, Spacing: spacing})
 }
 
 // microsoft is how a cloud's hosts are reached.
@@ -357,7 +357,7 @@ func (a *app) newSignIns() *signin.Store {
 // seal stores the refresh token of a new sign-in, or destroys what is there.
 func (a *app) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 	defer a.tokens.Drop(t.ID)
-	return a.signins.Seal(ctx, t, token)
+	return a.signIns.Seal(ctx, t, token)
 }
 
 // local is the operator's view of an open ledger.

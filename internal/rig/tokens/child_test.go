@@ -94,7 +94,7 @@ func story() error {
 	if err != nil {
 		return err
 	}
-	store := signins(l, base)
+	store := signIns(l, base)
 	if err := errors.Join(l.AddTenant(ctx, x), store.Seal(ctx, x, drover.NewSecret(os.Getenv(firstEnv)))); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func mortal() error {
 			time.Sleep(time.Minute)
 		}
 	})
-	tokens, err := childTokens(signins(l, base))
+	tokens, err := childTokens(signIns(l, base))
 	if err != nil {
 		return err
 	}

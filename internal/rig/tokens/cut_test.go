@@ -138,7 +138,7 @@ func (w *world) renewsFrom(dir, key string, m moment, state int, sum *tally) err
 	}
 	defer func() { _ = l.Close() }()
 	x := w.tenant(0)
-	store := signins(l, base)
+	store := signIns(l, base)
 	saved, ok, err := store.Load(w.Context(), x)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && !ok:

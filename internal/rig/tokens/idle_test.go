@@ -36,7 +36,7 @@ func (w *world) begin(dir, key string, reading, keep bool) *process {
 	w.Helper()
 	l, err := open(dir, key)
 	w.must(err)
-	p := &process{w: w, ledger: l, store: signins(l, base), done: make(chan error, 2)}
+	p := &process{w: w, ledger: l, store: signIns(l, base), done: make(chan error, 2)}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	tokens := w.tokens(p.store)
@@ -146,7 +146,7 @@ func (w *world) connectAll(dir, key string) {
 		if i%2 == 0 {
 			t.State = drover.Paused
 		}
-		w.must(errors.Join(l.AddTenant(w.Context(), t), signins(l, base).Seal(w.Context(), t, w.signIn(t))))
+		w.must(errors.Join(l.AddTenant(w.Context(), t), signIns(l, base).Seal(w.Context(), t, w.signIn(t))))
 	}
 	w.must(l.Close())
 }

@@ -68,7 +68,7 @@ func (w *world) signsIn(dir, key string, x drover.Tenant, fresh bool) {
 	if fresh {
 		w.must(l.AddTenant(w.Context(), x))
 	}
-	w.must(errors.Join(signins(l, base).Seal(w.Context(), x, w.signIn(x)), l.Close()))
+	w.must(errors.Join(signIns(l, base).Seal(w.Context(), x, w.signIn(x)), l.Close()))
 }
 
 // unkept reports whether Entra has given a token after those that the ledger
@@ -78,7 +78,7 @@ func (w *world) unkept(dir, key string, x drover.Tenant) bool {
 	l, err := open(dir, key)
 	w.must(err)
 	defer func() { w.must(l.Close()) }()
-	r, _, err := signins(l, base).Load(w.Context(), x)
+	r, _, err := signIns(l, base).Load(w.Context(), x)
 	w.must(err)
 	have := max(w.born(r.Token), w.born(r.Previous))
 	w.mu.Lock()

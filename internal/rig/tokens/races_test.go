@@ -25,7 +25,7 @@ func TestNoSlowSaveOverwritesANewerToken(t *testing.T) {
 	}
 	l := sqlitetest.Open(t, t.TempDir(), sqlite.Options{Place: "rig"})
 	defer func() { _ = l.Close() }()
-	store := signins(l, base)
+	store := signIns(l, base)
 	var stale, won, late atomic.Int64
 	var wg sync.WaitGroup
 	begun := time.Now()

@@ -43,7 +43,7 @@ func TestALedgerOfLastWeekTriesItsTokensOnceOrIsDenied(t *testing.T) {
 				l, err := open(dir, key)
 				w.must(err)
 				defer func() { w.must(l.Close()) }()
-				store := signins(l, base)
+				store := signIns(l, base)
 				old, _, err := store.Load(t.Context(), x)
 				w.must(err)
 				if old.Previous.Empty() || w.born(old.Token) > 3 {
@@ -99,7 +99,7 @@ func (w *world) readsOn(dir, key string, x drover.Tenant, times int) {
 	w.Helper()
 	l, err := open(dir, key)
 	w.must(err)
-	tokens := w.tokens(signins(l, base))
+	tokens := w.tokens(signIns(l, base))
 	for range times {
 		token, err := tokens.Token(w.Context(), x, drover.GraphAlerts)
 		w.must(err)

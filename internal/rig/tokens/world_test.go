@@ -182,8 +182,8 @@ func (w *world) tokens(store entra.RefreshStore) *entra.Tokens {
 	return k
 }
 
-// signins keeps refresh tokens in a ledger as cmd/drover does.
-func signins(l signin.Ledger, at string) *signin.Store {
+// signIns keeps refresh tokens in a ledger as cmd/drover does.
+func signIns(l signin.Ledger, at string) *signin.Store {
 	return &signin.Store{Ledger: func() signin.Ledger { return l }, Cloud: func(t drover.Tenant) (string, string) { return t.Cloud, at }}
 }
 
