@@ -185,9 +185,15 @@ application, and from the files. What others made stays.`,
 				return usageError{errors.New("--remove-old is for certificates; old secrets are removed in the portal")}
 			}
 			k, a, err := o.find(c, args)
+			proof := ""
+			if a != nil {
+				proof = a.cfg.Apps[o.name].Proof()
+			}
 			switch {
 			case err != nil:
 				return err
+			case proof != "" && proof != "secret" && proof != "certificate" && !secret && !certificate && !removeOld:
+				return usageError{fmt.Errorf("the app %s proves itself by %s, which the host renews: there is nothing to roll over; --certificate gives it one beside that", o.name, proof)}
 			case removeOld:
 				return k.removeOld(c.Context(), c.OutOrStdout(), time.Now())
 			case secret, a.cfg.Apps[o.name].Secret != nil && !certificate:

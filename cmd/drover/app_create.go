@@ -65,7 +65,7 @@ never printed. With --customer the app is for that customer alone.`,
 	f.IntVar(&o.days, "days", usualDays, "how long the certificate or secret is good")
 	f.StringVar(&o.issuer, "issuer", "", "federated: issuer of the tokens that are trusted")
 	f.StringVar(&o.subject, "subject", "", "federated: their subject, exactly")
-	f.StringVar(&o.tokenAudience, "token-audience", "api://AzureADTokenExchange", "federated: their audience")
+	f.StringVar(&o.tokenAudience, "token-audience", "", "federated: their audience (default: the cloud's, such as "+entra.BuiltIn()[entra.DefaultCloud].TokenExchange+")")
 	f.BoolVar(&o.single, "single-tenant", false, "only the MSSP's own tenant may use it")
 	f.BoolVar(&o.another, "another", false, "make one though there is one of that name")
 	return c
@@ -84,6 +84,9 @@ func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f
 	}
 	if o.credential == "federated" && (o.issuer == "" || o.subject == "") {
 		return plan, f, usageError{errors.New("a federated credential wants --issuer and --subject")}
+	}
+	if o.tokenAudience = cmp.Or(o.tokenAudience, a.clouds[o.cloud].TokenExchange); o.credential == "federated" && o.tokenAudience == "" {
+		return plan, f, usageError{fmt.Errorf("the audience of federated tokens is not known in the cloud %s: name it by --token-audience", o.cloud)}
 	}
 	plan = registration.Plan{Name: o.displayName(o.home), Audience: registration.ManyTenants, Redirects: o.redirects}
 	if o.single {
@@ -194,6 +197,9 @@ func (o *createFlags) complete(c *cobra.Command, graph *registration.Client, r *
 func (o *createFlags) tell(w io.Writer, cloud entra.Cloud, r registration.Record, f appFiles, until time.Time) {
 	say(w, "# add to drover.yaml:")
 	say(w, "%s", appLines(o.name, r.AppID, o.cloud, o.credential, f, until))
+	if o.credential == "federated" {
+		say(w, "%s", o.federatedLine(cloud))
+	}
 	if o.single {
 		return
 	}
@@ -211,7 +217,22 @@ func consentLink(cloud entra.Cloud, appID string, redirects []string) string {
 	return cloud.Authority + "/CUSTOMER-TENANT-ID/v2.0/adminconsent?" + q
 }
 
-// appLines are the lines of the config for an app.
+// federatedLine is the line of the config for a federated credential. Tokens
+// that the cloud itself issues are those of a managed identity (reference
+// entra-oauth §4).
+func (o *createFlags) federatedLine(cloud entra.Cloud) string {
+	if home, ours := strings.CutPrefix(o.issuer, cloud.Authority+"/"); ours && drover.IsGUID(strings.TrimSuffix(home, "/v2.0")) {
+		return "    managed_identity: {client_id: CLIENT-ID-OF-THE-IDENTITY} # not its object ID, which is the subject"
+	}
+	audience := ""
+	if o.tokenAudience != cloud.TokenExchange {
+		audience = fmt.Sprintf(", audience: %q", o.tokenAudience)
+	}
+	return "    federated: {token_file: /var/run/secrets/azure/tokens/azure-identity-token" + audience + "} # or wherever the token is projected"
+}
+
+// appLines are the lines of the config for an app; what a federated one proves
+// itself by comes behind them.
 func appLines(name, appID, cloud, credential string, f appFiles, until time.Time) string {
 	lines := []string{"apps:", "  " + name + ":", "    client_id: " + appID}
 	if cloud != "worldwide" {
@@ -222,8 +243,6 @@ func appLines(name, appID, cloud, credential string, f appFiles, until time.Time
 		lines = append(lines, fmt.Sprintf("    certificate: {file: %q, key_file: %q}", f.cert, f.key))
 	case "secret":
 		lines = append(lines, fmt.Sprintf("    secret: {file: %q}", f.secret), "    secret_until: "+until.UTC().Format(time.DateOnly))
-	default:
-		lines = append(lines, "    # drover cannot use a federated credential yet: give the app a certificate as well (drover app rotate)")
 	}
 	return strings.Join(lines, "\n")
 }

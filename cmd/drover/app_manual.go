@@ -82,7 +82,7 @@ func printManual(w io.Writer, m manual) {
 	}
 	until := time.Now().AddDate(0, 0, usualDays)
 	say(w, "Register %q in the MSSP's own tenant%s.\n", name, map[bool]string{true: " (" + m.o.home + ")", false: ""}[m.o.home != ""])
-	step("Open "+adminCenter(m.cloud)+" as Application Administrator, Cloud Application Administrator or Application Developer.",
+	step("Open "+m.cloud.AdminCenter+" as Application Administrator, Cloud Application Administrator or Application Developer.",
 		"Entra ID > App registrations > New registration",
 		"Name:                     "+name,
 		"Supported account types:  Accounts in any organizational directory (Multitenant); newer: Multiple Entra ID tenants, Allow all tenants",

@@ -77,7 +77,7 @@ func (b *backfill) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.store.Close()) }()
+	defer func() { err = errors.Join(err, a.closeLedger()) }()
 	if b.detach {
 		return b.ask(c.Context(), a.local())
 	}

@@ -154,8 +154,8 @@ func (o *connecting) order(c *cobra.Command, a *app, who string) (onboard.Order,
 	if !ok {
 		return order, usageError{fmt.Errorf("there is no app named %q; define it under apps: in the config", t.App)}
 	}
-	if !order.Delegated && app.Secret == nil && app.Certificate == nil {
-		return order, usageError{fmt.Errorf("the app %s has neither secret nor certificate, so it has no permissions of its own: sign in by --browser, --device or --paste", t.App)}
+	if !order.Delegated && app.Proof() == "" {
+		return order, usageError{fmt.Errorf("the app %s has no secret, certificate, federated or managed_identity, so it has no permissions of its own: sign in by --browser, --device or --paste", t.App)}
 	}
 	order.ClientID = app.ClientID
 	cloud, err := a.clouds.Of(t)

@@ -349,7 +349,7 @@ func TestACustomerIsConnectedByACodeBesideARunningDrover(t *testing.T) {
 	go func() { served <- admin.Serve(ctx, l, a.local()) }()
 	defer func() { stop(); <-served; a.tokens.Wait(); _ = a.store.Close() }()
 	sealed := func() (drover.Secret, bool) {
-		saved, ok, err := (*refreshStore)(a).Load(t.Context(), drover.Tenant{ID: drover.TenantID(c.Tenant), Cloud: "lab", App: "default"})
+		saved, ok, err := a.signIns.Load(t.Context(), drover.Tenant{ID: drover.TenantID(c.Tenant), Cloud: "lab", App: "default"})
 		if err != nil {
 			t.Fatal(err)
 		}

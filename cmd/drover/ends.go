@@ -11,6 +11,7 @@ import (
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/config"
+	"drover/internal/entra"
 	"drover/internal/expiry"
 )
 
@@ -27,18 +28,23 @@ type ends struct {
 // sayEnds says in the log, now and every hour, what ends soon.
 func (a *app) sayEnds(ctx context.Context) error {
 	for {
-		a.sayEndsOnce(time.Now())
+		a.sayEndsOnce(ctx, time.Now())
 		if !pause(ctx, endsEvery) {
 			return nil
 		}
 	}
 }
 
-func (a *app) sayEndsOnce(now time.Time) {
+func (a *app) sayEndsOnce(ctx context.Context, now time.Time) {
 	items, faults := a.items()
+	signIns, _, err := a.keeper.Items(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("look for sign-ins that end", "err", err)
+	}
+	items = append(items, signIns...)
 	for _, i := range a.ends.watch.Due(now, items) {
 		say := a.log.Warn
-		if i.Ended(now) {
+		if i.Alarming(now) {
 			say = a.log.Error
 		}
 		say(i.Says(now), "hint", i.Hint)
@@ -111,7 +117,11 @@ func appEnds(c config.App) (i expiry.Item, ok bool, err error) {
 func (a *app) ending() (list []admin.EndStatus) {
 	now := time.Now()
 	items, _ := a.items()
-	for _, i := range items {
+	ctx, cancel := context.WithTimeout(context.Background(), minute)
+	defer cancel()
+	signIns, refused, _ := a.keeper.Items(ctx) // a ledger that cannot be read is said elsewhere
+	list = append(list, refusedSignIns(refused)...)
+	for _, i := range append(items, signIns...) {
 		if _, ok := i.Reached(now); ok {
 			list = append(list, admin.EndStatus{What: i.What, Until: i.Until, Ended: i.Ended(now), Says: i.Says(now), Hint: i.Hint})
 		}
@@ -122,6 +132,12 @@ func (a *app) ending() (list []admin.EndStatus) {
 // checkApp says whether an app's credential can be used, and until when.
 func (a *app) checkApp(c config.App) []admin.Finding {
 	what := "app " + c.Name
+	switch {
+	case c.Federated != nil:
+		return []admin.Finding{checkFederated(what, *c.Federated)}
+	case c.ManagedIdentity != nil:
+		return []admin.Finding{{What: what, OK: true, Says: "proves itself by the managed identity " + c.ManagedIdentity.ClientID + " of this machine; Entra gives that no end"}}
+	}
 	i, ok, err := appEnds(c)
 	switch {
 	case err != nil:
@@ -142,4 +158,18 @@ func endFinding(what string, i expiry.Item) admin.Finding {
 		f.Warn, f.Hint = f.OK, i.Hint
 	}
 	return f
+}
+
+// checkFederated says what an app's federated token says, to be compared with
+// the registration.
+func checkFederated(what string, c config.Federated) admin.Finding {
+	t := entra.TokenFile{Read: c.Read, Audience: c.Audience}
+	says, err := t.Look()
+	switch now := time.Now(); {
+	case err != nil:
+		return admin.Finding{What: what, Says: err.Error(), Hint: "is the token projected into " + c.TokenFile + "?"}
+	case !says.Expires.IsZero() && !now.Before(says.Expires):
+		return admin.Finding{What: what, Says: "its federated token has ended; " + says.Says(), Hint: "what projects it should have replaced it: look at the kubelet, or at what writes " + c.TokenFile}
+	}
+	return admin.Finding{What: what, OK: true, Says: says.Says() + "; the app's federated credential must name the same, in the same letter case"}
 }

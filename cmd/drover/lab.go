@@ -21,6 +21,7 @@ import (
 func newLab() *cobra.Command {
 	var (
 		listen, dir, data string
+		identity          string
 		customers         int
 		backlog           int
 		rate              float64
@@ -53,6 +54,13 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 			for _, k := range s.lab.Customers() {
 				_, _ = fmt.Fprintf(out, "customer %-12s tenant %s\n", k.Name, k.Tenant)
 			}
+			if identity != "" {
+				stop, err := s.serveIdentity(identity, out)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = stop() }()
+			}
 			<-c.Context().Done()
 			s.lab.End()
 			return nil
@@ -62,6 +70,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 	f.StringVar(&listen, "listen", "127.0.0.1:8443", "address to listen on")
 	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
 	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, graph_incidents, mde_alerts, siem_detections) to serve instead of made ones")
+	f.StringVar(&identity, "identity", "", "address on which to play the identity service of the machine, such as 127.0.0.1:8444 (default: none)")
 	f.IntVar(&customers, "customers", 8, "how many customers")
 	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")
 	f.Float64Var(&rate, "rate", 6, "new alerts a minute for each")

@@ -150,7 +150,7 @@ func (a *app) leavePage(t admin.TenantStatus) (*leavePage, error) {
 	if err != nil {
 		return nil, err
 	}
-	portal := adminCenter(c)
+	portal := c.AdminCenter
 	p := &leavePage{Tenant: t.ID, Client: app.ClientID}
 	var reads []string
 	for _, s := range t.Sources {

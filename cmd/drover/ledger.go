@@ -73,7 +73,7 @@ func withStore(c *cobra.Command, f func(*app) error) error {
 	if err := a.openLedger(c.Context()); err != nil {
 		return err
 	}
-	return errors.Join(f(a), a.store.Close())
+	return errors.Join(f(a), a.closeLedger())
 }
 
 func newPrune() *cobra.Command {

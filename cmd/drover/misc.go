@@ -101,7 +101,7 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 		say("ledger", "", err)
 	default:
 		say("ledger", "opens; settings are as they must be (WAL, synchronous FULL, one writer)", a.store.Ready(c.Context()))
-		defer func() { err = errors.Join(err, a.store.Close()) }()
+		defer func() { err = errors.Join(err, a.closeLedger()) }()
 		voices, err := a.voices(c.Context())
 		if list = append(list, voices...); err != nil {
 			say("alerts", "", err)

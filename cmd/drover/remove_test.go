@@ -30,7 +30,7 @@ func TestATenantOfWhichSomethingIsOwedIsKeptUnlessItIsDiscarded(t *testing.T) {
 	x.Cloud = "worldwide"
 	f := ledgertest.FeedOf(id)
 	err = errors.Join(a.store.AddTenant(t.Context(), x), a.store.Sinks(t.Context(), []ledger.SinkPlace{{Sink: "archive", FromAll: true}}),
-		(*refreshStore)(a).Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret("0.AXoA-kan4rie-of-contoso")}))
+		a.signIns.Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret("0.AXoA-kan4rie-of-contoso")}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestATenantOfWhichSomethingIsOwedIsKeptUnlessItIsDiscarded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = a.store.Close() }()
-		_, there, err := (*refreshStore)(a).Load(t.Context(), x)
+		_, there, err := a.signIns.Load(t.Context(), x)
 		if err != nil {
 			t.Fatal(err)
 		}

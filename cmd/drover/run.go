@@ -61,7 +61,7 @@ func (a *app) run(ctx context.Context) (err error) {
 	if ok, err := a.unseal(ctx); !ok {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.store.Close()) }()
+	defer func() { err = errors.Join(err, a.closeLedger()) }()
 	dests, err := a.destinations()
 	defer func() {
 		for _, d := range dests {
@@ -100,12 +100,13 @@ func (a *app) run(ctx context.Context) (err error) {
 	watching(local, col)
 	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
 	return a.together(ctx, map[string]func(context.Context) error{
-		"collect": col.Run,
-		"deliver": del.Run,
-		"admin":   func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
-		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
-		"prune":   a.prune,
-		"ends":    a.sayEnds,
+		"collect":  col.Run,
+		"deliver":  del.Run,
+		"admin":    func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
+		"health":   func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
+		"prune":    a.prune,
+		"ends":     a.sayEnds,
+		"sign-ins": a.keeper.Run,
 	})
 }
 

@@ -39,7 +39,7 @@ func sealedWorld(t *testing.T) (cfg *config.Config, key, aside string) {
 		t.Fatal(err)
 	}
 	x := drover.Tenant{ID: "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60", Name: "contoso", Customer: "contoso", Cloud: "worldwide", App: "default", Sources: []drover.SourceID{drover.GraphAlerts}}
-	err = errors.Join(a.store.AddTenant(t.Context(), x), (*refreshStore)(a).Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret(sealedCanary)}), a.store.Close())
+	err = errors.Join(a.store.AddTenant(t.Context(), x), a.signIns.Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret(sealedCanary)}), a.store.Close())
 	if err != nil {
 		t.Fatal(err)
 	}

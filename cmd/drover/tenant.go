@@ -175,6 +175,7 @@ func newTenantShow() *cobra.Command {
 				{"may be kept in", strings.Join(s.Regions, ", ")}, {"held", clean(strings.TrimPrefix(heldNote(s), "held "))}, {"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
 				_, _ = fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 			}
+			printSignIn(t, s.SignIn, time.Now())
 			for _, f := range s.Feeds {
 				_, _ = fmt.Fprintf(t, "%s\t%d revisions, read up to %s, last read whole %s, %d open gaps\n", f.Source, f.Revisions, short(f.Through), short(f.LastWhole), f.OpenGaps)
 				if f.Secondary {

@@ -158,7 +158,7 @@ func TestAnExportHoldsNoSecret(t *testing.T) {
 	if err := a.openLedger(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, there, err := (*refreshStore)(a).Load(t.Context(), drover.Tenant{ID: pretendTenant, App: "default", Cloud: entra.DefaultCloud})
+	_, there, err := a.signIns.Load(t.Context(), drover.Tenant{ID: pretendTenant, App: "default", Cloud: entra.DefaultCloud})
 	if err := a.store.Close(); err != nil {
 		t.Fatal(err)
 	}

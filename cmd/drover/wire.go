@@ -27,6 +27,7 @@ import (
 	"drover/internal/ledger"
 	"drover/internal/ledger/sqlite"
 	"drover/internal/revision"
+	"drover/internal/signin"
 	"drover/internal/sink/file"
 	"drover/internal/sink/splunk"
 	"drover/internal/sink/stdout"
@@ -36,14 +37,16 @@ import (
 // app is the program put together from its config: the one place that knows
 // everybody.
 type app struct {
-	cfg    *config.Config
-	log    *slog.Logger
-	clouds entra.Clouds
-	tokens *entra.Tokens
-	https  map[string]*httpx.Client // by cloud
-	store  ledger.Store
-	dial   dialer
-	ends   ends
+	cfg     *config.Config
+	log     *slog.Logger
+	clouds  entra.Clouds
+	tokens  *entra.Tokens
+	https   map[string]*httpx.Client // by cloud
+	store   ledger.Store
+	signIns *signin.Store  // by which tenants are read delegated
+	keeper  *signin.Keeper // of those that nobody reads by
+	dial    dialer
+	ends    ends
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
 	meter     meter
@@ -95,14 +98,16 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 			return nil, fmt.Errorf("cloud %s: %w", name, err)
 		}
 	}
+	a.signIns = a.newSignIns()
 	a.tokens = a.newTokens(0)
+	a.keeper = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: a.tokens, Log: log})
 	return a, nil
 }
 
 // newTokens builds what gets tokens, with a time between two calls of an app; 0
 // is the usual one.
 func (a *app) newTokens(spacing time.Duration) *entra.Tokens {
-	return entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: (*refreshStore)(a), Spacing: spacing})
+	return entra.New(entra.Options{HTTP: func(c entra.Cloud) entra.Doer { return a.https[c.Name] }, Clouds: a.clouds, Apps: a.apps(), Refresh: a.signIns, Spacing: spacing})
 }
 
 // microsoft is how a cloud's hosts are reached.
@@ -122,6 +127,10 @@ func (a *app) apps() map[string]entra.App {
 	for name, c := range a.cfg.Apps {
 		e := entra.App{Name: name, ClientID: c.ClientID}
 		switch {
+		case c.Federated != nil:
+			e.Federated = entra.TokenFile{Read: c.Federated.Read, Audience: c.Federated.Audience}
+		case c.ManagedIdentity != nil:
+			e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
 		case c.Certificate != nil:
 			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
 		case c.Secret != nil:
@@ -174,6 +183,13 @@ func (a *app) openWith(ctx context.Context, v *vault.Vault) error {
 
 func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
 	return sqlite.Options{Dir: a.cfg.Ledger.Dir, Vault: v, Limit: int64(a.cfg.Ledger.Limit), Region: a.cfg.Ledger.Region, AllowNetworkFS: a.cfg.Ledger.AllowNetworkFS}
+}
+
+// closeLedger waits for tokens that are on their way, since a refresh token that
+// has been asked for must be kept, then closes the ledger.
+func (a *app) closeLedger() error {
+	a.tokens.Wait()
+	return a.store.Close()
 }
 
 func openVault(cfg *config.Config) (*vault.Vault, error) {
@@ -322,73 +338,44 @@ func tokenName(r *config.SecretRef) string {
 	return r.File
 }
 
-// refreshStore keeps delegated refresh tokens in the ledger.
-type refreshStore app
-
-func (r *refreshStore) key(t drover.Tenant) ledger.CredentialKey {
-	c := r.clouds[t.Cloud]
-	return ledger.CredentialKey{Tenant: t.ID, App: t.App, Kind: "refresh_token", Cloud: c.Name, Authority: c.Authority}
+// newSignIns builds what keeps delegated refresh tokens in the ledger.
+func (a *app) newSignIns() *signin.Store {
+	return &signin.Store{
+		Ledger: func() signin.Ledger {
+			if a.store == nil {
+				return nil
+			}
+			return a.store
+		},
+		Cloud: func(t drover.Tenant) (name, authority string) {
+			c := a.clouds[t.Cloud]
+			return c.Name, c.Authority
+		},
+	}
 }
 
-// Load implements entra.RefreshStore.
-func (r *refreshStore) Load(ctx context.Context, t drover.Tenant) (entra.Refresh, bool, error) {
-	if r.store == nil {
-		return entra.Refresh{}, false, nil
-	}
-	c, err := r.store.Credential(ctx, r.key(t))
-	if errors.Is(err, ledger.ErrNotFound) {
-		return entra.Refresh{}, false, nil
-	}
-	return entra.Refresh{Token: c.Secret, Previous: c.Previous, Version: c.Version}, err == nil, err
-}
-
-// Save implements entra.RefreshStore.
-func (r *refreshStore) Save(ctx context.Context, t drover.Tenant, v entra.Refresh) error {
-	_, err := r.store.PutCredential(ctx, ledger.Credential{CredentialKey: r.key(t), Secret: v.Token, Previous: v.Previous, Expires: drover.NoInstant}, v.Version)
-	if errors.Is(err, ledger.ErrConflict) {
-		return entra.ErrConflict
-	}
-	return err
-}
-
-// seal replaces what is there by the token of a new sign-in, also while the one
-// before is being renewed; an empty one destroys it.
-func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
-	defer r.tokens.Drop(t.ID)
-	if token.Empty() {
-		if err := r.store.DropCredential(ctx, r.key(t)); !errors.Is(err, ledger.ErrNotFound) {
-			return err
-		}
-		return nil
-	}
-	for {
-		old, _, err := r.Load(ctx, t)
-		if err != nil {
-			return err
-		}
-		if err = r.Save(ctx, t, entra.Refresh{Token: token, Version: old.Version}); !errors.Is(err, entra.ErrConflict) {
-			return err
-		}
-	}
+// seal stores the refresh token of a new sign-in, or destroys what is there.
+func (a *app) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+	defer a.tokens.Drop(t.ID)
+	return a.signIns.Seal(ctx, t, token)
 }
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
 	return &admin.Local{
 		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
-		Check:     a.checkTenant,
-		Serves:    a.serves,
-		Forget:    a.tokens.Drop,
-		PruneOnce: a.pruneOnce,
-		Ends:      a.ending,
-		Revisions: a.revisions(),
-		Routed:    a.cfg.Routes.Routed,
-		AuditWith: a.auditAlone,
-		Allowance: a.allowance,
-		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
-			return (*refreshStore)(a).seal(ctx, t, token)
-		},
-		Cover: a.cover,
+		Check:            a.checkTenant,
+		Serves:           a.serves,
+		Forget:           a.tokens.Drop,
+		PruneOnce:        a.pruneOnce,
+		Ends:             a.ending,
+		Revisions:        a.revisions(),
+		Routed:           a.cfg.Routes.Routed,
+		AuditWith:        a.auditAlone,
+		Allowance:        a.allowance,
+		SealRefreshToken: a.seal,
+		SignIn:           a.signIn,
+		Cover:            a.cover,
 	}
 }
 
@@ -420,7 +407,7 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.local(), a.store.Close, nil
+	return a.local(), a.closeLedger, nil
 }
 
 // checkTenant gets a token and reads the newest minute of each feed.

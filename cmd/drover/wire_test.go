@@ -140,7 +140,7 @@ func TestWithoutItsKeyALedgerStaysSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	save := func(token string, version uint64) error {
-		return (*refreshStore)(a).Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret(token), Version: version})
+		return a.signIns.Save(t.Context(), x, entra.Refresh{Token: drover.NewSecret(token), Version: version})
 	}
 	if err := save(canary+"-first", 0); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestWithoutItsKeyALedgerStaysSealed(t *testing.T) {
 	if err := os.Rename(key, aside); err != nil {
 		t.Fatal(err)
 	}
-	now, _, err := (*refreshStore)(a).Load(t.Context(), x)
+	now, _, err := a.signIns.Load(t.Context(), x)
 	if err != nil || now.Token.Reveal() != canary+"-first" {
 		t.Fatalf("while it runs: %v", err)
 	}
@@ -202,7 +202,7 @@ func TestWithoutItsKeyALedgerStaysSealed(t *testing.T) {
 	if err := a.openLedger(t.Context()); err != nil {
 		t.Fatalf("with its key: %v", err)
 	}
-	if now, _, err := (*refreshStore)(a).Load(t.Context(), x); err != nil || now.Token.Reveal() != canary+"-second" {
+	if now, _, err := a.signIns.Load(t.Context(), x); err != nil || now.Token.Reveal() != canary+"-second" {
 		t.Errorf("with its key again: %v", err)
 	}
 	if err := a.store.Close(); err != nil {

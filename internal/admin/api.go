@@ -119,7 +119,16 @@ type TenantStatus struct {
 	State    drover.TenantState `json:"state"`
 	Start    drover.Instant     `json:"start"`
 	Added    drover.Instant     `json:"added"`
+	SignIn   *SignInStatus      `json:"sign_in,omitempty"` // by which it is read; nil: by the app's own permissions
 	Feeds    []FeedStatus       `json:"feeds"`
+}
+
+// SignInStatus is how the sign-in stands by which a tenant is read.
+type SignInStatus struct {
+	Renewed drover.Instant `json:"renewed"` // when Entra last took or gave its refresh token, to a day
+	Ends    time.Time      `json:"ends"`    // if it is not used again
+	Trouble string         `json:"trouble,omitempty"`
+	Hint    string         `json:"hint,omitempty"`
 }
 
 // HoldStatus is why nothing of a tenant is thrown away.

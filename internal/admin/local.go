@@ -35,6 +35,9 @@ type Local struct {
 	// SealRefreshToken stores a delegated credential in place of the one before,
 	// or destroys that if it is empty. It may be nil.
 	SealRefreshToken func(ctx context.Context, t drover.Tenant, token drover.Secret) error
+	// SignIn says how a tenant's sign-in stands, nil if it has none. It may be
+	// nil.
+	SignIn func(ctx context.Context, t drover.Tenant) *SignInStatus
 	// Forget drops what the process holds in memory of a tenant that has been
 	// removed. It may be nil.
 	Forget func(drover.TenantID)
@@ -193,8 +196,12 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 		for i := range byTenant[t.ID] {
 			byTenant[t.ID][i].Secondary = t.Secondary(byTenant[t.ID][i].Source)
 		}
+		var signIn *SignInStatus
+		if l.SignIn != nil {
+			signIn = l.SignIn(ctx, t)
+		}
 		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
-			Regions: t.Regions, Sources: t.Sources, Held: held[t.ID], Primary: t.Primary(), Feeds: byTenant[t.ID]})
+			Regions: t.Regions, Sources: t.Sources, Held: held[t.ID], Primary: t.Primary(), SignIn: signIn, Feeds: byTenant[t.ID]})
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,12 +28,38 @@ type App struct {
 	NextSecretUntil string `yaml:"next_secret_until" kind:"date"`
 	// Certificate instead of a secret, the better choice: nothing that is sent can be used again.
 	Certificate *Certificate `yaml:"certificate"`
+	// Token of another issuer that the registration trusts (workload identity federation), instead of secret and certificate: nothing here can be stolen for long.
+	Federated *Federated `yaml:"federated"`
+	// User-assigned managed identity of the Azure machine that drover runs on, which the registration trusts, instead of secret and certificate.
+	ManagedIdentity *ManagedIdentity `yaml:"managed_identity"`
+}
+
+// Proof names what the app proves itself by, as in the config; "" for a public
+// client.
+func (a App) Proof() string {
+	switch {
+	case a.Secret != nil:
+		return "secret"
+	case a.Certificate != nil:
+		return "certificate"
+	case a.Federated != nil:
+		return "federated"
+	case a.ManagedIdentity != nil:
+		return "managed_identity"
+	}
+	return ""
 }
 
 // Validate checks that the app proves itself in one way.
 func (a *App) Validate(report Report) {
-	if a.Secret != nil && a.Certificate != nil {
-		report("secret", "an app proves itself by a secret or by a certificate; keep one of them")
+	proofs := 0
+	for _, has := range []bool{a.Secret != nil, a.Certificate != nil, a.Federated != nil, a.ManagedIdentity != nil} {
+		if has {
+			proofs++
+		}
+	}
+	if proofs > 1 {
+		report(a.Proof(), "an app proves itself in one way; keep one of secret, certificate, federated and managed_identity")
 	}
 	if a.NextSecret != nil && a.Secret == nil {
 		report("next_secret", "there is no secret before it; write it as secret")
@@ -77,6 +104,33 @@ type Certificate struct {
 	File string `yaml:"file" kind:"path" required:"true"`
 	// PEM file of its private key. Only the user that runs drover may read it.
 	KeyFile string `yaml:"key_file" kind:"path" required:"true"`
+}
+
+// Federated is a token of another issuer, such as the service account of a Kubernetes pod. The host replaces it before it ends.
+type Federated struct {
+	// File that holds the token; read anew for every exchange. In Kubernetes the projected one, such as /var/run/secrets/azure/tokens/azure-identity-token.
+	TokenFile string `yaml:"token_file" kind:"path" required:"true"`
+	// Audience of the token, where the registration names another than the cloud's own, such as api://AzureADTokenExchange.
+	Audience string `yaml:"audience" kind:"word"`
+}
+
+// Read returns the token as it is now. It is not refused if others can read it,
+// since who projects it sets the mode, and it ends soon.
+func (f Federated) Read() (drover.Secret, error) {
+	text, err := readSecret(f.TokenFile, false)
+	if err != nil {
+		return drover.Secret{}, fmt.Errorf("read the federated token: %w", err)
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return drover.Secret{}, fmt.Errorf("read the federated token: %s is empty", f.TokenFile)
+	}
+	return drover.NewSecret(text), nil
+}
+
+// ManagedIdentity is a user-assigned identity of this machine.
+type ManagedIdentity struct {
+	// Client ID of the identity. It is not the app's.
+	ClientID string `yaml:"client_id" kind:"guid" required:"true"`
 }
 
 // Read returns both files as they are now. A key that others can read is

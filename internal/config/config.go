@@ -207,8 +207,8 @@ func (c *Config) Warnings() Faults {
 	for _, name := range c.AppNames() {
 		a := c.Apps[name]
 		at := "apps." + name
-		if a.Secret == nil && a.Certificate == nil {
-			warn(at, "the app %s has neither secret nor certificate; it can read only tenants that were connected by a sign-in to a public client", name)
+		if a.Proof() == "" {
+			warn(at, "the app %s has no secret, certificate, federated or managed_identity; it can read only tenants that were connected by a sign-in to a public client", name)
 		}
 		a.Secret.warn(func(text string) { warn(at+".secret", "%s", text) })
 		a.NextSecret.warn(func(text string) { warn(at+".next_secret", "%s", text) })

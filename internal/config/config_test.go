@@ -175,7 +175,7 @@ listen: {health: "0.0.0.0:9464"}
 		t.Fatal(err)
 	}
 	want := `/e/drover.yaml:2: an environment variable can be read by more eyes than a file; key_file or key_credential is safer
-/e/drover.yaml:3: the app default has neither secret nor certificate; it can read only tenants that were connected by a sign-in to a public client
+/e/drover.yaml:3: the app default has no secret, certificate, federated or managed_identity; it can read only tenants that were connected by a sign-in to a public client
 /e/drover.yaml:4: tokens for the cloud lab may be sent to private addresses
 /e/drover.yaml:6: reading more often than every 15s takes much of what Microsoft allows an app and finds little earlier
 /e/drover.yaml:8: without indexer acknowledgement Splunk says that it has received an alert, not that it has indexed it; what it loses in between is lost there

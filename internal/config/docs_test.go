@@ -33,7 +33,7 @@ const docsHead = `# Config: every key
 - Text that YAML would read as something else (` + "`no`, `off`, `0o17`, `2026-01-01`" + `) must be in quotes, and so must a value that begins with ` + "`{` or `*`" + `.
 - A bold key must be there. Under *bounds*, both ends are allowed.
 
-Files to start from: [quickstart](../examples/quickstart.yaml), [Splunk](../examples/splunk.yaml), [two clouds](../examples/government.yaml), [every source](../examples/sources.yaml).
+Files to start from: [quickstart](../examples/quickstart.yaml), [Splunk](../examples/splunk.yaml), [two clouds](../examples/government.yaml), [every source](../examples/sources.yaml), [no secret to keep](../examples/federated.yaml).
 `
 
 // TestDocs keeps docs/config.md what the structs say.

@@ -39,6 +39,9 @@ type Cloud struct {
 	MDE           string            // host of Defender for Endpoint's API, for every region
 	MDERegions    map[string]string // nearer hosts by region: eu, us, uk, au, swa, ina, aea
 	MDEResource   string            // its audience, which is not its host (reference mde-api §3)
+	TokenExchange string            // the audience of tokens of other issuers by which an app proves itself; "": not known
+	AdminCenter   string            // where people manage its directories
+	STS           string            // what names itself in tokens of version 1
 	NoAlerts      bool              // its Graph has neither alerts nor incidents
 	AllowPrivate  bool              // custom clouds: its hosts may lie in private address space
 	CAFile        string            // custom clouds: trusted for its hosts besides the system's
@@ -69,10 +72,13 @@ const DefaultCloud = "worldwide"
 // authority is known. Every call returns a table of its own.
 func BuiltIn() Clouds {
 	const (
-		public = "https://login.microsoftonline.com"
-		gov    = "https://login.microsoftonline.us"
-		gcc    = "https://api-gcc.securitycenter.microsoft.us"
-		mdeGov = "https://api-gov.securitycenter.microsoft.us"
+		public    = "https://login.microsoftonline.com"
+		gov       = "https://login.microsoftonline.us"
+		china     = "https://login.partner.microsoftonline.cn"
+		admin     = "https://entra.microsoft.com"
+		federated = "api://AzureADTokenExchange"
+		gcc       = "https://api-gcc.securitycenter.microsoft.us"
+		mdeGov    = "https://api-gov.securitycenter.microsoft.us"
 	)
 	m := make(Clouds)
 	for _, c := range []Cloud{
@@ -85,12 +91,23 @@ func BuiltIn() Clouds {
 		{Name: "gcc-high", Authority: gov, Graph: "https://graph.microsoft.us", MDE: mdeGov, MDEResource: mdeGov, SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
 		{Name: "dod", Authority: gov, Graph: "https://dod-graph.microsoft.us", MDE: mdeGov, MDEResource: mdeGov, SIEM: map[string]string{"us": "https://wdatp-alertexporter-us.securitycenter.windows.us"}},
 		// The Graph of these has neither alerts nor incidents.
-		{Name: "china", Authority: "https://login.partner.microsoftonline.cn", Graph: "https://microsoftgraph.chinacloudapi.cn", NoAlerts: true},
+		{Name: "china", Authority: china, Graph: "https://microsoftgraph.chinacloudapi.cn", NoAlerts: true},
 		{Name: "bleu", Authority: "https://login.sovcloud-identity.fr", NoAlerts: true},
 		{Name: "delos", Authority: "https://login.sovcloud-identity.de", NoAlerts: true},
 		{Name: "govsg", Authority: "https://login.sovcloud-identity.sg", NoAlerts: true},
 	} {
 		c.SIEMResource = siemResource
+		c.STS = "https://sts.windows.net"
+		switch c.Authority {
+		case public:
+			c.TokenExchange, c.AdminCenter = federated, admin
+		case gov:
+			c.TokenExchange, c.AdminCenter = federated+"USGov", "https://entra.microsoft.us"
+		case china:
+			c.TokenExchange, c.AdminCenter, c.STS = federated+"China", "https://entra.microsoftonline.cn", "https://sts.chinacloudapi.cn"
+		default: // not documented
+			c.AdminCenter = admin
+		}
 		m[c.Name] = c
 	}
 	return m
@@ -130,6 +147,12 @@ func NewClouds(custom ...Cloud) (Clouds, error) {
 		}
 		if c.SIEMResource == "" {
 			c.SIEMResource = siemResource
+		}
+		usual := all[DefaultCloud]
+		for mine, theirs := range map[*string]string{&c.TokenExchange: usual.TokenExchange, &c.AdminCenter: usual.AdminCenter, &c.STS: usual.STS} {
+			if *mine == "" {
+				*mine = theirs
+			}
 		}
 		all[c.Name] = c
 	}

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -16,9 +17,9 @@ import (
 	"drover"
 )
 
-// App is one of the MSSP's app registrations. Secret and Certificate are
-// called for every token, so that a credential that is replaced while drover
-// runs is used at once. An app with neither is a public client; it can only
+// App is one of the MSSP's app registrations. Secret, Certificate and Federated
+// are called for every token, so that a credential that is replaced while drover
+// runs is used at once. An app with none of them is a public client; it can only
 // redeem refresh tokens.
 type App struct {
 	Name     string
@@ -28,11 +29,25 @@ type App struct {
 	Secret func() (drover.Secret, error)
 	// Certificate returns the certificate; nil if a secret is used.
 	Certificate func() (*Certificate, error)
+	// Federated gives tokens of another issuer that the registration trusts; nil
+	// if a secret or certificate is used.
+	Federated Asserter
 }
 
-// authenticate adds the app's credential to the form of a token request.
-func (a App) authenticate(form url.Values, endpoint string, now time.Time, delegated bool) error {
+// assertionType is that of every client assertion.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// authenticate adds the app's credential to the form of a token request to an
+// endpoint of the cloud.
+func (a App) authenticate(ctx context.Context, form url.Values, cloud Cloud, endpoint string, now time.Time, delegated bool) error {
 	switch {
+	case a.Federated != nil:
+		assertion, err := a.Federated.Assert(ctx, cloud.TokenExchange)
+		if err != nil {
+			return err
+		}
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", assertion.Reveal())
 	case a.Certificate != nil:
 		cert, err := a.Certificate()
 		if err != nil {
@@ -42,7 +57,7 @@ func (a App) authenticate(form url.Values, endpoint string, now time.Time, deleg
 		if err != nil {
 			return err
 		}
-		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", assertion.Reveal())
 	case a.Secret != nil:
 		s, err := a.Secret()
@@ -54,7 +69,7 @@ func (a App) authenticate(form url.Values, endpoint string, now time.Time, deleg
 		}
 		form.Set("client_secret", s.Reveal())
 	case !delegated:
-		return errors.New("the app has neither secret nor certificate")
+		return errors.New("the app has nothing to prove itself by: no secret, no certificate, no federated token")
 	}
 	return nil
 }
@@ -62,6 +77,8 @@ func (a App) authenticate(form url.Values, endpoint string, now time.Time, deleg
 // fingerprint tells one credential from the next; zero if it cannot be read.
 func (a App) fingerprint() (sum [sha256.Size]byte) {
 	switch {
+	case a.Federated != nil:
+		return a.Federated.Fingerprint()
 	case a.Certificate != nil:
 		if c, err := a.Certificate(); err == nil {
 			return sha256.Sum256([]byte(c.thumb))

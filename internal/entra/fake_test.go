@@ -146,6 +146,7 @@ func (m *memory) Save(_ context.Context, _ drover.Tenant, r Refresh) error {
 		return ErrConflict
 	}
 	r.Version++
+	r.At = drover.InstantOf(time.Now())
 	m.now = r
 	m.saved = append(m.saved, r)
 	return nil

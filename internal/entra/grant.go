@@ -79,7 +79,12 @@ func (k *Tokens) ask(ctx context.Context, r request, fields url.Values) (grant, 
 // send makes a token request whose target is named already; delegated: a public
 // app may make it without a credential.
 func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegated bool) (grant, error) {
-	if err := r.app.authenticate(fields, r.endpoint(), k.now(), delegated); err != nil {
+	if err := r.app.authenticate(ctx, fields, r.cloud, r.endpoint(), k.now(), delegated); err != nil {
+		if why, ok := errors.AsType[*drover.Error](err); ok {
+			e := *why
+			e.Tenant = r.tenant.ID
+			return grant{}, &e
+		}
 		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: "check the credential of the app " + r.app.Name + " in the config", Err: err}
 	}
 	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+string(r.tenant.ID), maxAnswer)
@@ -90,6 +95,9 @@ func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegat
 		e := refused(r.tenant.ID, refusal.Response.StatusCode, refusal.Response.Header, refusal.Body)
 		if at, ok := theirClock(refusal.Body); ok {
 			k.heard(at)
+		}
+		if r.app.Federated != nil {
+			explainForeign(e, fields.Get("client_assertion"))
 		}
 		if d, ok := k.Skew(); ok && e.Code == "AADSTS700024" {
 			e.Hint += "; it is " + d.Abs().String() + map[bool]string{true: " behind", false: " ahead of"}[d > 0] + " Entra's"

@@ -85,11 +85,7 @@ func readIdentity(token drover.Secret) (c identity, ok bool) {
 // authority, of v1 the security token service behind it. A cloud that is not
 // Microsoft's may issue as the public one does.
 func (c Cloud) issues(iss string, tenant drover.TenantID) bool {
-	sts := "https://sts.windows.net/"
-	if c.Name == "china" {
-		sts = "https://sts.chinacloudapi.cn/"
-	}
-	list := []string{c.Authority + "/" + string(tenant) + "/v2.0", sts + string(tenant) + "/"}
+	list := []string{c.Authority + "/" + string(tenant) + "/v2.0", c.STS + "/" + string(tenant) + "/"}
 	if all := BuiltIn(); all[c.Name].Name == "" {
 		list = append(list, all[DefaultCloud].Authority+"/"+string(tenant)+"/v2.0")
 	}

@@ -88,6 +88,7 @@ func (s *shelf) Save(_ context.Context, _ drover.Tenant, r entra.Refresh) error 
 		return entra.ErrConflict
 	}
 	r.Version++
+	r.At = drover.InstantOf(time.Now())
 	s.now = r
 	return nil
 }

@@ -5,19 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"drover"
+	"drover/internal/fault"
 )
 
 // Refresh is a tenant's delegated refresh token as a RefreshStore keeps it.
-type Refresh struct {
-	Token    drover.Secret
-	Previous drover.Secret // until Token has worked once
-	Version  uint64        // of what was loaded; 0: there was none
-}
+type Refresh = drover.Refresh
 
 // ErrConflict is what Save returns when the version has changed since Load.
-var ErrConflict = errors.New("the refresh token was changed by someone else in the meantime")
+var ErrConflict = drover.ErrRefreshChanged
 
 // RefreshStore keeps refresh tokens. Both calls may block; both may be called twice.
 type RefreshStore interface {
@@ -25,7 +23,8 @@ type RefreshStore interface {
 	// app's own permissions.
 	Load(ctx context.Context, t drover.Tenant) (r Refresh, ok bool, err error)
 	// Save replaces what Load returned with r.Version, and returns once r is
-	// on disk. ErrConflict: the version has changed, nothing was saved.
+	// on disk with the time, which a later Load returns as At. ErrConflict: the
+	// version has changed, nothing was saved.
 	Save(ctx context.Context, t drover.Tenant, r Refresh) error
 }
 
@@ -64,7 +63,9 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 		return grant{}, ok, err
 	}
 	used := saved.Token
+	fault.At(fault.TokenAsk)
 	g, err = k.ask(ctx, r, grantOf(used))
+	fault.At(fault.TokenAnswered)
 	if ended(err) {
 		// Somebody else may have renewed it since; then theirs counts.
 		again, there, loadErr := k.load(ctx, r)
@@ -95,10 +96,12 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 	if !next.Token.Equal(used) {
 		next.Previous = used
 	}
-	if next.Token.Equal(saved.Token) && next.Previous.Equal(saved.Previous) {
+	if next.Token.Equal(saved.Token) && next.Previous.Equal(saved.Previous) && fresh(saved.At) {
 		return g, true, nil
 	}
-	switch err := k.opt.Refresh.Save(ctx, r.tenant, next); {
+	err = k.opt.Refresh.Save(ctx, r.tenant, next)
+	fault.At(fault.TokenSaved)
+	switch {
 	case errors.Is(err, ErrConflict):
 		// Somebody else renewed at the same time and was first; theirs stays,
 		// and is read at the next renewal. Our access token works beside it.
@@ -107,6 +110,17 @@ func (k *Tokens) redeem(ctx context.Context, r request) (g grant, ok bool, err e
 		return grant{}, true, notSaved(r, err)
 	}
 	return g, true, nil
+}
+
+// usedAgain is how old the note may be that says when a refresh token was last
+// taken, if Entra gives no new one with it.
+const usedAgain = 24 * time.Hour
+
+// fresh reports whether that note need not be written anew. One of a clock that
+// was ahead is.
+func fresh(at drover.Instant) bool {
+	age := drover.InstantOf(time.Now()).Sub(at)
+	return age >= 0 && age < usedAgain
 }
 
 func (k *Tokens) load(ctx context.Context, r request) (Refresh, bool, error) {

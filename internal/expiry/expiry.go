@@ -12,11 +12,16 @@ import (
 const day = 24 * time.Hour
 
 // Thresholds, in days that are left. What somebody of ours must renew by hand
-// is said early; what a receiver's owner must renew, a month ahead.
+// is said early; what a receiver's owner must renew, a month ahead. A sign-in is
+// renewed by drover itself, so that something is wrong when any is reached.
 var (
 	Credential = []int{60, 30, 7, 0}
 	Server     = []int{30, 7, 0}
+	SignIn     = []int{30, 10, 0} // of 90 days: after 60, and after 80
 )
+
+// SignInAlarm is how many days before its end a sign-in's end is an alarm.
+const SignInAlarm = 10
 
 // Item is one thing that ends.
 type Item struct {
@@ -25,6 +30,7 @@ type Item struct {
 	Until time.Time // from then on it does not work; zero: nobody has said
 	Hint  string    // what to do about it
 	Days  []int     // its thresholds, falling
+	Alarm int       // so many days before it is as bad as if it had ended; 0: only then
 }
 
 // Reached returns the lowest threshold that has been reached at a time.
@@ -42,6 +48,12 @@ func (i Item) Reached(now time.Time) (days int, ok bool) {
 
 // Ended reports whether it does not work any more.
 func (i Item) Ended(now time.Time) bool { return !i.Until.IsZero() && !now.Before(i.Until) }
+
+// Alarming reports whether it has ended, or is so near to it that somebody must
+// act at once.
+func (i Item) Alarming(now time.Time) bool {
+	return !i.Until.IsZero() && i.Until.Sub(now) <= time.Duration(i.Alarm)*day
+}
 
 // Says puts it in words: when it ends, and in how many days.
 func (i Item) Says(now time.Time) string {

@@ -15,6 +15,9 @@ const (
 	LedgerCreate       = "ledger.create"        // between two steps of making, opening or closing the file
 	LedgerMigrate      = "ledger.migrate"       // between two statements of a migration
 	LedgerPrune        = "ledger.prune"         // between two slices of a prune
+	TokenAsk           = "token.ask"            // before a refresh token is redeemed
+	TokenAnswered      = "token.answered"       // Entra has answered, nothing is saved
+	TokenSaved         = "token.saved"          // the new refresh token is durable, its access token not used yet
 	FileBeforeWrite    = "file.write.before"    // a batch is claimed, nothing written
 	FileAfterWrite     = "file.write.after"     // written, not fsynced
 	FileAfterSync      = "file.sync.after"      // fsynced, not settled
@@ -23,6 +26,7 @@ const (
 
 // All lists every failpoint.
 var All = []string{LedgerBegin, LedgerStep, LedgerBeforeCommit, LedgerAfterCommit, LedgerCheckpoint, LedgerCreate, LedgerMigrate, LedgerPrune,
+	TokenAsk, TokenAnswered, TokenSaved,
 	FileBeforeWrite, FileAfterWrite, FileAfterSync, FileRotate}
 
 var hook atomic.Pointer[func(string)]

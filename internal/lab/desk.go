@@ -35,6 +35,7 @@ func (l *Lab) desk() http.Handler {
 	mux.HandleFunc("/lab/switches", l.api.Desk)
 	mux.Handle("/lab/entra/", http.StripPrefix("/lab/entra", l.auth.Control()))
 	mux.HandleFunc("/lab/portal", l.auth.Portal)
+	mux.Handle("/lab/issuer/", l.auth.Issuers())
 	mux.HandleFunc("POST /lab/alerts", l.alert)
 	mux.HandleFunc("POST /lab/incidents", l.incident)
 	mux.HandleFunc("GET /lab/truth", l.showTruth)

@@ -305,6 +305,12 @@ func (l *Lab) Faults() *fault.Dealer { return l.faults }
 // Directory is what Entra knows.
 func (l *Lab) Directory() *authority.Directory { return l.directory }
 
+// IdentityService plays the identity service of the machine that a client runs
+// on; at is this lab's address, header the secret of App Service.
+func (l *Lab) IdentityService(at, header string) http.Handler {
+	return l.auth.IdentityService(at, header)
+}
+
 // Estate is what the customers have.
 func (l *Lab) Estate() *estate.Estate { return l.estate }
 

@@ -3,8 +3,13 @@ package msclients
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,6 +40,31 @@ var azidentityWays = map[string]func(t *testing.T, p *place, c lab.Customer) (az
 		certs, key := p.certificate(t)
 		return azidentity.NewClientCertificateCredential(c.Tenant, p.AppID(), certs, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: p.options(), DisableInstanceDiscovery: !p.known})
 	},
+	"a projected token": func(t *testing.T, p *place, c lab.Customer) (azcore.TokenCredential, error) {
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, []byte(p.projected(t)), 0o600); err != nil {
+			return nil, err
+		}
+		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: p.options(), DisableInstanceDiscovery: !p.known, TenantID: c.Tenant, ClientID: p.AppID(), TokenFilePath: file})
+	},
+	"a managed identity": func(t *testing.T, p *place, c lab.Customer) (azcore.TokenCredential, error) {
+		id := authority.Identity{ClientID: fmt.Sprintf("5c9f6b1e-0d0b-4a77-9d34-%012x", rand.Uint64()>>16), Tenant: lab.HomeTenant}
+		p.Directory().AddIdentity(id)
+		host := strings.TrimSuffix(strings.TrimPrefix(p.authority, "https://"), "/")
+		p.trust(p.authority+lab.HomeTenant+"/v2.0", id.Principal())
+		srv := httptest.NewServer(p.IdentityService(host, "header"))
+		t.Cleanup(srv.Close)
+		t.Setenv("IDENTITY_ENDPOINT", srv.URL+"/msi/token")
+		t.Setenv("IDENTITY_HEADER", "header")
+		own, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(id.ClientID)})
+		if err != nil {
+			return nil, err
+		}
+		return azidentity.NewClientAssertionCredential(c.Tenant, p.AppID(), func(ctx context.Context) (string, error) {
+			got, err := own.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{exchange}})
+			return got.Token, err
+		}, &azidentity.ClientAssertionCredentialOptions{ClientOptions: p.options(), DisableInstanceDiscovery: !p.known})
+	},
 	"device code": func(t *testing.T, p *place, c lab.Customer) (azcore.TokenCredential, error) {
 		return azidentity.NewDeviceCodeCredential(&azidentity.DeviceCodeCredentialOptions{ClientOptions: p.options(), DisableInstanceDiscovery: !p.known, TenantID: c.Tenant, ClientID: p.PublicAppID(),
 			UserPrompt: func(ctx context.Context, m azidentity.DeviceCodeMessage) error {
@@ -42,6 +72,29 @@ var azidentityWays = map[string]func(t *testing.T, p *place, c lab.Customer) (az
 				return err
 			}})
 	},
+}
+
+// exchange is the audience of tokens of other issuers.
+const exchange = "api://AzureADTokenExchange"
+
+// trust gives the app a federated credential that is known everywhere.
+func (p *place) trust(issuer, subject string) {
+	var delay authority.Span
+	p.Directory().Switch(func(s *authority.Switches) { delay, s.DirectoryDelay = s.DirectoryDelay, 0 })
+	p.Directory().Trust(p.AppID(), issuer, subject, exchange)
+	p.Directory().Switch(func(s *authority.Switches) { s.DirectoryDelay = delay })
+}
+
+// projected is a token of another issuer that the app trusts.
+func (p *place) projected(t *testing.T) string {
+	t.Helper()
+	const issuer, account = "https://k8s.example/lab/issuer/k8s", "system:serviceaccount:soc:drover"
+	p.trust(issuer, account)
+	token, err := p.Directory().Foreign("k8s", issuer, authority.ForeignToken{Subject: account, Audience: exchange})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 func TestAzidentitySignsInAndReadsAlerts(t *testing.T) {

@@ -71,6 +71,9 @@ func (s *Server) assertion(q *request, raw string) *refusal {
 	if err != nil {
 		return bad(50027, "JWT token is invalid or malformed.")
 	}
+	if a.foreign(q.app) {
+		return s.federated(q, a)
+	}
 	now := d.now()
 	from, ok1 := seconds(a.claims.Nbf)
 	to, ok2 := seconds(a.claims.Exp)
@@ -134,17 +137,27 @@ type assertion struct {
 		Alg  string `json:"alg"`
 		X5t  string `json:"x5t"`
 		X5t2 string `json:"x5t#S256"`
+		Kid  string `json:"kid"`
 	}
 	claims struct {
-		Aud string          `json:"aud"`
-		Iss string          `json:"iss"`
-		Sub string          `json:"sub"`
-		Jti string          `json:"jti"`
-		Nbf json.RawMessage `json:"nbf"`
-		Exp json.RawMessage `json:"exp"`
+		Aud string `json:"-"` // of one's own assertion: one string
+		Scp string `json:"scp"`
+		Upn string `json:"upn"`
+
+		Audience json.RawMessage `json:"aud"`
+		Iss      string          `json:"iss"`
+		Sub      string          `json:"sub"`
+		Jti      string          `json:"jti"`
+		Nbf      json.RawMessage `json:"nbf"`
+		Exp      json.RawMessage `json:"exp"`
 	}
 	signed string
 	sig    []byte
+}
+
+// foreign reports whether somebody else than the app has issued it.
+func (a assertion) foreign(app *App) bool {
+	return strings.HasPrefix(a.claims.Iss, "https://") && !strings.EqualFold(a.claims.Iss, app.ClientID)
 }
 
 // parseAssertion reads a compact JWS. Parts are base64url without padding.
@@ -162,6 +175,7 @@ func parseAssertion(raw string) (a assertion, err error) {
 			return a, err
 		}
 	}
+	_ = json.Unmarshal(a.claims.Audience, &a.claims.Aud)
 	a.signed = parts[0] + "." + parts[1]
 	a.sig, err = base64.RawURLEncoding.DecodeString(parts[2])
 	return a, err

@@ -84,8 +84,10 @@ type Directory struct {
 	devices  map[string]*device // by device code
 	sessions map[string]string  // browser session → user
 	jtis     map[string]time.Time
-	verified map[string]bool        // access tokens whose signature was checked
-	asked    map[string][]time.Time // by app, and by user grant
+	verified map[string]bool         // access tokens whose signature was checked
+	asked    map[string][]time.Time  // by app, and by user grant
+	issuers  map[string]*otherIssuer // of other identity providers, by name
+	machine  map[string]Identity     // managed identities, by client ID
 	families int
 	refusals int
 	key      *rsa.PrivateKey
@@ -105,7 +107,7 @@ func NewDirectory(clock func() time.Time) (*Directory, error) {
 func newDirectory(clock func() time.Time, key *rsa.PrivateKey) *Directory {
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	return &Directory{Clock: clock, tenants: make(map[string]*Tenant), domains: make(map[string]string), apps: make(map[string]*App), refresh: make(map[[32]byte]*refresh),
-		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), verified: make(map[string]bool), asked: make(map[string][]time.Time),
+		codes: make(map[string]*code), devices: make(map[string]*device), sessions: make(map[string]string), jtis: make(map[string]time.Time), verified: make(map[string]bool), asked: make(map[string][]time.Time), issuers: make(map[string]*otherIssuer), machine: make(map[string]Identity),
 		key: key, kid: hex.EncodeToString(sum[:10]), rng: mrand.New(mrand.NewPCG(1, 11))}
 }
 
@@ -156,6 +158,15 @@ func (d *Directory) RemoveSecret(client, keyID string) {
 	defer d.mu.Unlock()
 	a := d.app(client)
 	a.secrets = slices.DeleteFunc(a.secrets, func(s secret) bool { return s.keyID == keyID })
+}
+
+// Trust gives an app a federated credential, as Graph does. It is not known
+// everywhere at once.
+func (d *Directory) Trust(client, issuer, subject, audience string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.app(client)
+	a.record.federated = append(a.record.federated, federated{ID: newGUID(), Name: newGUID(), Issuer: issuer, Subject: subject, Audiences: []string{audience}, made: d.born()})
 }
 
 // AddCertificate registers a certificate for an app.

@@ -146,7 +146,7 @@ func (q *call) federatedCredentials(a *App, id string) {
 		}):
 			q.fail(http.StatusConflict, "Request_MultipleObjectsWithSameKeyValue", "FederatedIdentityCredential with the same name, or issuer and subject, already exists.")
 		default:
-			f.ID = newGUID()
+			f.ID, f.made = newGUID(), q.d.born()
 			a.record.federated = append(list, f)
 			q.one(http.StatusCreated, "federatedIdentityCredentials", showFederated(f))
 		}

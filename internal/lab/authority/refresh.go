@@ -41,6 +41,28 @@ func (d *Directory) newRefresh(r refresh) string {
 	return raw
 }
 
+// KeepRefreshTokens remembers which refresh tokens there are and how each of
+// them stands; back brings that again, as often as it is called. A test can so
+// ask what Entra would have answered at an earlier moment.
+func (d *Directory) KeepRefreshTokens() (back func()) {
+	copied := func(m map[[32]byte]*refresh) map[[32]byte]*refresh {
+		out := make(map[[32]byte]*refresh, len(m))
+		for k, r := range m {
+			one := *r
+			out[k] = &one
+		}
+		return out
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := copied(d.refresh)
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.refresh = copied(kept)
+	}
+}
+
 // RevokeRefreshTokens ends all refresh tokens that were signed in for at a
 // tenant.
 func (d *Directory) RevokeRefreshTokens(tenant string) {

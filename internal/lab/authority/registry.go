@@ -53,8 +53,7 @@ type access struct {
 	Type string `json:"type"`
 }
 
-// federated is a trust in tokens of another issuer. The token endpoint does not
-// take them here.
+// federated is a trust in tokens of another issuer.
 type federated struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
@@ -62,6 +61,7 @@ type federated struct {
 	Subject     string   `json:"subject"`
 	Audiences   []string `json:"audiences"`
 	Description string   `json:"description"`
+	made        birth
 }
 
 // assigned is one appRoleAssignment of an app in a tenant.
