@@ -58,3 +58,6 @@ func SealedByTheMasterKey(t interface{ Fatal(...any) }, s *Store) (out [][]byte)
 	}
 	return out
 }
+
+// Waiting is how many pieces of work wait for the writer.
+func Waiting(s *Store) int { return len(s.w.queue) }

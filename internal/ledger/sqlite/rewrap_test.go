@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -415,5 +416,55 @@ func TestNothingElseIsSealedWithTheMasterKey(t *testing.T) {
 		if !found[place] {
 			t.Errorf("%s seals nothing any more", place)
 		}
+	}
+}
+
+// TestWhatWaitsForTheWriterIsSealedByTheKeyOfThen: what was asked for before a
+// key followed and is written after it must not come behind Rewrap with an old
+// seal.
+func TestWhatWaitsForTheWriterIsSealedByTheKeyOfThen(t *testing.T) {
+	dir := t.TempDir()
+	v := openVault(t, filepath.Join(dir, "vault"))
+	s, err := openWith(dir, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	disarm := fault.Arm(func(at string) {
+		if at == fault.LedgerBegin {
+			once.Do(func() { close(held) })
+			<-release
+		}
+	})
+	defer disarm()
+	var wg sync.WaitGroup
+	done := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Go(func() { done(s.Ready(t.Context())) })
+	<-held
+	wg.Go(func() { done(s.AddTenant(t.Context(), ledgertest.Tenant(tenantA, "a"))) })
+	wg.Go(func() {
+		_, err := s.PutCredential(t.Context(), ledger.Credential{CredentialKey: ledger.CredentialKey{App: "a", Kind: "k", Cloud: "lab", Authority: rotateHomes["lab"]}}, 0)
+		done(err)
+	})
+	for sqlite.Waiting(s) < 2 {
+		runtime.Gosched()
+	}
+	k, err := vault.Source{File: filepath.Join(dir, "vault", "master.key")}.Place()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vault.Rotate(t.Context(), k, v, true, func(context.Context) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	wg.Wait()
+	if seals, err := s.Seals(t.Context(), rotateHomes); err != nil || len(seals.Keys) != 1 || seals.Keys[v.KeyID()] != 2 {
+		t.Errorf("sealed by %v, %v; the newest is %s", seals.Keys, err, v.KeyID())
 	}
 }
