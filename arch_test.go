@@ -80,6 +80,8 @@ var rooms = map[string]ring{
 	"drover/internal/httpx":        wire,
 	"drover/internal/vault":        wire,
 	"drover/internal/entra":        adapter,
+	"drover/internal/keyring":      adapter,
+	"drover/internal/keyvault":     adapter,
 	"drover/internal/defender":     adapter,
 	"drover/internal/ledger/...":   adapter,
 	"drover/internal/sink/file":    adapter,

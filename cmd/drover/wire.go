@@ -8,9 +8,9 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,6 +42,9 @@ type app struct {
 	tokens *entra.Tokens
 	https  map[string]*httpx.Client // by cloud
 	store  ledger.Store
+	keys   vault.Keeper // see keeper
+	vault  *vault.Vault // what was read there
+	turn   sync.Mutex   // one master key follows at a time
 	dial   dialer
 	ends   ends
 	// receivers are the clients of sinks that are reached by HTTP.
@@ -156,7 +159,7 @@ func secretOf(c config.App) (drover.Secret, time.Time, error) {
 // openLedger opens the ledger and makes it known to the app. A master key that
 // does not exist is made together with a new ledger, never for an old one.
 func (a *app) openLedger(ctx context.Context) error {
-	v, err := openVault(a.cfg)
+	v, err := a.openVault(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,19 +177,6 @@ func (a *app) openWith(ctx context.Context, v *vault.Vault) error {
 
 func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
 	return sqlite.Options{Dir: a.cfg.Ledger.Dir, Vault: v, Limit: int64(a.cfg.Ledger.Limit), Region: a.cfg.Ledger.Region, AllowNetworkFS: a.cfg.Ledger.AllowNetworkFS}
-}
-
-func openVault(cfg *config.Config) (*vault.Vault, error) {
-	if file := cfg.Vault.KeyFile; file != "" {
-		_, noKey := os.Lstat(file)
-		_, noLedger := os.Stat(filepath.Join(cfg.Ledger.Dir, "ledger.db"))
-		if errors.Is(noKey, os.ErrNotExist) && errors.Is(noLedger, os.ErrNotExist) {
-			if err := vault.Create(file); err != nil {
-				return nil, denied("make the master key", "name another file under vault: key_file:", err)
-			}
-		}
-	}
-	return readKey(cfg)
 }
 
 func denied(op, hint string, err error) error {
@@ -388,7 +378,9 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).seal(ctx, t, token)
 		},
-		Cover: a.cover,
+		Cover:     a.cover,
+		CheckKeys: a.checkKeys,
+		RotateKey: a.rotateKey,
 	}
 }
 
