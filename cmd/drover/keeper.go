@@ -149,7 +149,11 @@ func (a *app) createKey(ctx context.Context) error {
 		return nil
 	}
 	hint := drover.HintOf(err)
-	if hint == "" && file != "" {
+	switch {
+	case hint != "":
+	case errors.Is(err, vault.ErrThere):
+		hint = "to let another key follow it, type: drover vault rotate"
+	case file != "":
 		hint = "name another file under vault: key_file:"
 	}
 	return denied("make the master key", hint, err)

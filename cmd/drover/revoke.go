@@ -140,20 +140,20 @@ func (a *app) revokeApp(c config.App, credentials []admin.CredentialStatus) (app
 		return appRevocation{}, err
 	}
 	r := appRevocation{App: c.Name, Cloud: c.Cloud, ClientID: c.ClientID, Withdraw: []withdrawal{}}
-	blade := adminCenter(cloud) + "/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Credentials/appId/" + c.ClientID
+	portal := adminCenter(cloud)
 	const because = "no new token for any customer is given to whoever has the old one; tokens that were given before are good until they end, after 60 to 90 minutes as a rule"
 	switch {
 	case c.Certificate != nil:
-		r.Withdraw = append(r.Withdraw, withdrawal{"the certificate's key in " + c.Certificate.KeyFile, "mssp", blade,
-			[]string{"drover app rotate " + c.Name, "then, an hour later: drover app rotate " + c.Name + " --remove-old; or delete the old certificate under Certificates & secrets at once, which stops reading until the new one is valid"}, because})
+		r.Withdraw = append(r.Withdraw, withdrawal{"the certificate's key in " + c.Certificate.KeyFile, "mssp", portal,
+			[]string{"drover app rotate " + c.Name, "then, an hour later: drover app rotate " + c.Name + " --remove-old; or at once, which stops reading until the new one is valid: App registrations, the application, Certificates & secrets, delete the old certificate"}, because})
 	case c.Secret != nil:
-		r.Withdraw = append(r.Withdraw, withdrawal{"the client secret in " + tokenName(c.Secret) + " (and next_secret, if there is one)", "mssp", blade,
-			[]string{"drover app rotate " + c.Name, "then delete the old secret under Certificates & secrets"}, because})
+		r.Withdraw = append(r.Withdraw, withdrawal{"the client secret in " + tokenName(c.Secret) + " (and next_secret, if there is one)", "mssp", portal,
+			[]string{"drover app rotate " + c.Name, "then: App registrations, the application, Certificates & secrets, delete the old secret"}, because})
 	}
 	for _, s := range credentials {
 		if s.Tenant == "" && s.App == c.Name {
-			r.Withdraw = append(r.Withdraw, withdrawal{"the MSSP's own " + words(s.Kind), "mssp", adminCenter(cloud) + "/#view/Microsoft_AAD_UsersAndTenants/UserManagementMenuBlade/~/AllUsers",
-				[]string{"open the user who signed in, choose Revoke sessions, and reset the password", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions", "then sign in again"}, "no new token is given for it"})
+			r.Withdraw = append(r.Withdraw, withdrawal{"the MSSP's own " + words(s.Kind), "mssp", portal,
+				[]string{"Users: open the user who signed in, choose Revoke sessions, and reset the password", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions", "then sign in again"}, "no new token is given for it"})
 		}
 	}
 	return r, nil
@@ -175,8 +175,8 @@ func (a *app) revokeTenant(t admin.TenantStatus, credentials []admin.CredentialS
 		if s.Tenant != t.ID {
 			continue
 		}
-		add(withdrawal{"the " + words(s.Kind) + " of a person who signed in, stored " + short(s.Stored), "customer", adminCenter(cloud) + "/" + string(t.ID) + "/#view/Microsoft_AAD_UsersAndTenants/UserManagementMenuBlade/~/AllUsers",
-			[]string{"open the user who signed in, choose Revoke sessions; if the password may be known, reset it", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions (an admin of the directory in which the user is: the customer's, or yours for a guest)", "then connect anew: drover tenant connect " + t.Name},
+		add(withdrawal{"the " + words(s.Kind) + " of a person who signed in, stored " + short(s.Stored), "customer", adminCenter(cloud),
+			[]string{"Users, in the directory " + string(t.ID) + ": open the user who signed in, choose Revoke sessions; if the password may be known, reset it", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions (an admin of the directory in which the user is: the customer's, or yours for a guest)", "then connect anew: drover tenant connect " + t.Name},
 			"the stored token and all that were renewed from it are refused from then on; deleting the application below ends it too"})
 	}
 	c, ok := a.cfg.Apps[t.App]
@@ -187,21 +187,19 @@ func (a *app) revokeTenant(t admin.TenantStatus, credentials []admin.CredentialS
 	r.ClientID = c.ClientID
 	reads := []string{}
 	for _, s := range t.Sources {
-		for _, w := range entra.Wants(s) {
-			if !slices.Contains(reads, w) {
-				reads = append(reads, w)
-			}
+		if w := entra.Wants(s); len(w) > 0 && !slices.Contains(reads, w[0]) { // the others are more than it
+			reads = append(reads, w[0])
 		}
 	}
 	what := "the consent of the tenant to the app"
 	if len(reads) > 0 {
 		what += " (" + strings.Join(reads, ", ") + ")"
 	}
-	add(withdrawal{what, "customer", adminCenter(cloud) + "/" + string(t.ID) + "/#view/Microsoft_AAD_IAM/ManagedAppMenuBlade/~/Properties/appId/" + c.ClientID,
-		[]string{"Enterprise applications, Application ID " + c.ClientID + ": under Properties, Delete", "or: DELETE " + cloud.Graph + "/v1.0/servicePrincipals(appId='" + c.ClientID + "')", "or: az ad sp delete --id " + c.ClientID, "the same as a page for the customer's admin: drover tenant leave-page " + t.Name},
+	add(withdrawal{what, "customer", adminCenter(cloud),
+		[]string{"Enterprise applications, in the directory " + string(t.ID) + ",  Application ID " + c.ClientID + ": under Properties, Delete", "or: DELETE " + cloud.Graph + "/v1.0/servicePrincipals(appId='" + c.ClientID + "')", "or: az ad sp delete --id " + c.ClientID, "the same as a page for the customer's admin: drover tenant leave-page " + t.Name},
 		"nobody gets a token for this tenant with the app, whatever credential they have; it is only needed when the app's credentials above cannot be replaced in time, and a new consent follows"})
 	if slices.Contains(t.Sources, drover.SIEMDetections) {
-		add(withdrawal{"the entry of the app among the tenant's MSSPs", "customer", "https://security.microsoft.com/preferences2/mssp?tid=" + string(t.ID), []string{"Settings, Endpoints, Managed security service provider: remove " + c.ClientID}, "the SIEM API answers the app no more"})
+		add(withdrawal{"the entry of the app among the tenant's MSSPs", "customer", "https://security.microsoft.com?tid=" + string(t.ID), []string{"Settings, Endpoints, Managed security service provider: remove " + c.ClientID}, "the SIEM API answers the app no more"})
 	}
 	return r, nil
 }

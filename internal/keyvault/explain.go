@@ -50,7 +50,7 @@ func (k *Keeper) explain(op, version string, err error) error {
 		e.Err = errors.New("this machine has no such identity")
 		e.Hint = "assign the managed identity to this machine or set up workload identity (AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE), or sign in by certificate: vault: key_vault: sign_in:"
 	default:
-		e.Kind, e.Err, e.Hint = drover.Transient, err, "drover tries again by itself"
+		e.Kind, e.Err, e.Hint = drover.Transient, err, "try again later; drover run does it by itself"
 	}
 	return e
 }
@@ -99,9 +99,9 @@ func (k *Keeper) refusal(e *drover.Error, version string, answer *azcore.Respons
 	case s == http.StatusUnauthorized:
 		e.Hint = "the vault takes no token of this directory: tenant under vault: key_vault: must be the vault's own directory"
 	case s == http.StatusTooManyRequests:
-		e.Kind, e.Wait, e.Hint = drover.Throttled, retryAfter(answer.RawResponse), "the vault is asked too often, by whomever; drover tries again by itself"
+		e.Kind, e.Wait, e.Hint = drover.Throttled, retryAfter(answer.RawResponse), "the vault is asked too often, by whomever; try again later, drover run does it by itself"
 	case s >= 500 || s == http.StatusRequestTimeout:
-		e.Kind, e.Hint = drover.Transient, "drover tries again by itself"
+		e.Kind, e.Hint = drover.Transient, "try again later; drover run does it by itself"
 	default:
 		e.Hint = "is the key of the kind that " + k.opt.Algorithm + " is for (RSA for RSA-OAEP-256, oct-HSM for A256KW), and are wrapKey and unwrapKey among its permitted operations?"
 	}

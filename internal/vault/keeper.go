@@ -51,7 +51,7 @@ func CreateAt(ctx context.Context, k Keeper) error {
 	switch text, err := k.Read(ctx); {
 	case err == nil:
 		clear(text)
-		return errThere
+		return ErrThere
 	case !errors.Is(err, ErrNoKey):
 		return err
 	}
@@ -60,5 +60,5 @@ func CreateAt(ctx context.Context, k Keeper) error {
 	return k.Write(ctx, text)
 }
 
-// errThere keeps a key from being replaced by a new one.
-var errThere = errors.New("there is a master key already, and it is never replaced by a new one; to let another follow it, type: drover vault rotate")
+// ErrThere keeps a key from being replaced by a new one.
+var ErrThere = errors.New("there is a master key already, and none is ever replaced by a new one")

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -66,6 +67,9 @@ func Create(path string) error {
 		return fmt.Errorf("create the master key: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w: %w", path, ErrThere, err)
+	}
 	if err != nil {
 		return fmt.Errorf("create the master key: %w", err)
 	}
