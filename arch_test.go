@@ -266,7 +266,7 @@ func TestLinkedModules(t *testing.T) {
 	}
 	table, _, _ = strings.Cut(table, "\n## ")
 	listed := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z0-9./-]+\.[a-z0-9./-]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Za-z0-9./-]+\.[A-Za-z0-9./-]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
 		listed[m[1]] = true
 		if cells := strings.Split(m[2], " | "); len(cells) != 3 || slices.Contains(cells, "") {
 			t.Errorf("%s: what for, what else was weighed and the licence must all be said", m[1])
