@@ -400,14 +400,20 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	running := func() error { return nil }
+	// A process that runs has its key: no keyring and no Key Vault is asked once
+	// more.
+	if admin.Answers(cfg.Ledger.Dir) {
+		return admin.Dial(cfg.Ledger.Dir), running, nil
+	}
 	a, err := newApp(cfg, discard(), nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	err = a.openLedger(c.Context())
-	// A process that runs has its key, whatever has become of the file.
+	// It may have begun to answer only now.
 	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
-		return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
+		return admin.Dial(cfg.Ledger.Dir), running, nil
 	}
 	if err != nil {
 		return nil, nil, err

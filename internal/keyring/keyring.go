@@ -1,7 +1,7 @@
 // Package keyring keeps the master keys in the keyring of the operating system:
 // the Secret Service on Linux (GNOME Keyring, KWallet, KeePassXC), the Keychain
-// on macOS, the Credential Manager on Windows. It is for a drover that somebody
-// runs in a session of their own; a service has no session, and no keyring.
+// on macOS. It is for a drover that somebody runs in a session of their own; a
+// service has no session, and no keyring.
 package keyring
 
 import (
@@ -124,7 +124,7 @@ var errSession = errors.New("there is no session bus, so no keyring")
 // session reports whether there is a session bus. The library would start one
 // of its own, with an empty keyring behind it.
 func session() error {
-	if runtime.GOOS == "darwin" || runtime.GOOS == "windows" || os.Getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
+	if runtime.GOOS == "darwin" || os.Getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
 		return nil
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
