@@ -36,7 +36,7 @@ func (k *Keeper) explain(op, version string, err error) error {
 		e.Err, e.Hint = errResource, "is that the vault's own address? If it is one of a private cloud, name what its tokens are for: vault: key_vault: resource:"
 	case errors.As(err, &refused): // its text quotes the whole answer
 		e.Code = aadsts.FindString(refused.Error())
-		e.Err = fmt.Errorf("Entra gave no token for the vault%s", inBrackets(e.Code))
+		e.Err = fmt.Errorf("no token for the vault from Entra%s", inBrackets(e.Code))
 		e.Hint = "look up the code in docs/entra.md; client_id, tenant and certificate under vault: key_vault: must be those of an application or identity that has a role on the vault"
 		if refused.RawResponse != nil && (refused.RawResponse.StatusCode == http.StatusTooManyRequests || refused.RawResponse.StatusCode >= 500) {
 			e.Kind = drover.Transient

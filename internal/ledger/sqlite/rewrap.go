@@ -22,8 +22,8 @@ var rewrapRows = 100
 // Every place where the master key seals is named here; a test looks for
 // others.
 const (
-	olderKeys        = `SELECT id, wrapped FROM tenants WHERE wrapped IS NOT NULL AND substr(wrapped, 1, 9) <> ? ORDER BY id LIMIT ?`
-	olderCredentials = `SELECT app, kind, sealed FROM credentials WHERE tenant = '' AND substr(sealed, 1, 9) <> ? ORDER BY app, kind LIMIT ?`
+	olderKeys = `SELECT id, wrapped FROM tenants WHERE wrapped IS NOT NULL AND substr(wrapped, 1, 9) <> ? ORDER BY id LIMIT ?`
+	olderOwn  = `SELECT app, kind, sealed FROM credentials WHERE tenant = '' AND substr(sealed, 1, 9) <> ? ORDER BY app, kind LIMIT ?`
 )
 
 // Rewrap seals anew what older master keys have sealed; see ledger.Sealing.
@@ -109,7 +109,7 @@ func (s *Store) rewrapCredentials(tx *tx, a ledger.Authorities) (int, error) {
 	}
 	var list []credential
 	var c credential
-	for rows := tx.query(olderCredentials, s.opt.Vault.Header(), rewrapRows); rows.next(&c.app, &c.kind, &c.sealed); c.sealed = nil {
+	for rows := tx.query(olderOwn, s.opt.Vault.Header(), rewrapRows); rows.next(&c.app, &c.kind, &c.sealed); c.sealed = nil {
 		list = append(list, c)
 	}
 	for _, c := range list {
