@@ -80,6 +80,8 @@ var rooms = map[string]ring{
 	"drover/internal/httpx":        wire,
 	"drover/internal/vault":        wire,
 	"drover/internal/entra":        adapter,
+	"drover/internal/keyring":      adapter,
+	"drover/internal/keyvault":     adapter,
 	"drover/internal/defender":     adapter,
 	"drover/internal/ledger/...":   adapter,
 	"drover/internal/sink/file":    adapter,
@@ -190,8 +192,8 @@ func forbidden(name string, r ring, to string) string {
 	case s == apart:
 		return ""
 	case to == "drover/internal/fault":
-		if r != adapter && r != service && r != command {
-			return "failpoints lie in adapters and services"
+		if r != wire && r != adapter && r != service && r != command {
+			return "failpoints lie where something is written or sent"
 		}
 		return ""
 	case strings.HasSuffix(to, "test"):
@@ -221,6 +223,7 @@ func TestTheRulesBite(t *testing.T) {
 		{"drover/internal/sink/splunk", "drover/internal/sink/file", false},
 		{"drover/internal/ledger/sqlite", "drover/internal/ledger", true},
 		{"drover/internal/sink/file", "drover/internal/fault", true},
+		{"drover/internal/vault", "drover/internal/fault", true},
 		{"drover/internal/format", "drover/internal/fault", false},
 		{"drover/internal/collect", "drover/internal/ledger", true},
 		{"drover/internal/collect", "drover/internal/ledger/sqlite", false},

@@ -37,7 +37,7 @@ func (a *app) sayEnds(ctx context.Context) error {
 
 func (a *app) sayEndsOnce(ctx context.Context, now time.Time) {
 	items, faults := a.items()
-	signIns, _, err := a.keeper.Items(ctx)
+	signIns, _, err := a.keeping.Items(ctx)
 	if err != nil && ctx.Err() == nil {
 		a.log.Warn("look for sign-ins that end", "err", err)
 	}
@@ -119,7 +119,7 @@ func (a *app) ending() (list []admin.EndStatus) {
 	items, _ := a.items()
 	ctx, cancel := context.WithTimeout(context.Background(), minute)
 	defer cancel()
-	signIns, refused, _ := a.keeper.Items(ctx) // a ledger that cannot be read is said elsewhere
+	signIns, refused, _ := a.keeping.Items(ctx) // a ledger that cannot be read is said elsewhere
 	list = append(list, refusedSignIns(refused)...)
 	for _, i := range append(items, signIns...) {
 		if _, ok := i.Reached(now); ok {

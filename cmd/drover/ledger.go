@@ -25,8 +25,11 @@ put an older copy of the ledger back, wherever that is: see docs/ledger.md.`,
 			if err != nil {
 				return err
 			}
-			a := &app{cfg: cfg}
-			v, err := openVault(cfg)
+			a, err := newApp(cfg, discard(), nil)
+			if err != nil {
+				return err
+			}
+			v, err := a.openVault(c.Context())
 			if err != nil {
 				return err
 			}

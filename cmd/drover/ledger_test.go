@@ -23,7 +23,7 @@ func oldLedger(t *testing.T) (cfg string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := openVault(a.cfg)
+	v, err := a.openVault(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

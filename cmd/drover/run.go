@@ -106,7 +106,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		"health":   func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
 		"prune":    a.prune,
 		"ends":     a.sayEnds,
-		"sign-ins": a.keeper.Run,
+		"sign-ins": a.keeping.Run,
 	})
 }
 

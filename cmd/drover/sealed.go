@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
 	"drover"
-	"drover/internal/config"
 	"drover/internal/vault"
 )
 
@@ -18,24 +16,6 @@ var errSealed = errors.New("sealed: no key")
 
 // sealedEvery is how often a sealed drover looks for its key.
 const sealedEvery = 30 * time.Second
-
-// readKey reads the master key from where the config says. Every error is
-// errSealed, with the way out.
-func readKey(cfg *config.Config) (*vault.Vault, error) {
-	src := vault.Source{File: cfg.Vault.KeyFile, Env: cfg.Vault.KeyEnv, Credential: cfg.Vault.KeyCredential}
-	v, err := vault.Open(src)
-	if err == nil {
-		return v, nil
-	}
-	hint := "put the key back at " + src.File + " from where it is kept apart from the ledger; a drover that runs goes on by itself within " + sealedEvery.String()
-	switch {
-	case src.Env != "":
-		hint = "set " + src.Env + " to the key and start drover again; a file or a systemd credential is better"
-	case src.Credential != "":
-		hint = "set LoadCredential=" + src.Credential + ":/path/of/the/key in the unit and start it again"
-	}
-	return nil, denied("open the master key", hint, fmt.Errorf("%w: %w", errSealed, err))
-}
 
 // errUnsealed ends the waiting.
 var errUnsealed = errors.New("the key is there")
@@ -76,10 +56,10 @@ func (a *app) waitForKey(ctx context.Context, why *atomic.Pointer[error], open f
 			a.log.Error("nothing is read and nothing is delivered", "err", text, "hint", drover.HintOf(err))
 			said = text
 		}
-		if !pause(ctx, sealedEvery) {
+		if !pause(ctx, max(sealedEvery, drover.WaitOf(err))) {
 			return nil
 		}
-		v, err := readKey(a.cfg)
+		v, err := a.readKey(ctx)
 		if err == nil {
 			err = open(v)
 		}

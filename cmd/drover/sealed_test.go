@@ -217,7 +217,11 @@ func TestSealedIsSaidByHealthAndStatus(t *testing.T) {
 	} {
 		c := *cfg
 		c.Vault = source
-		_, err := readKey(&c)
+		w0, err := newApp(&c, discard(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w0.readKey(t.Context())
 		if !sealed(err) || drover.KindOf(err) != drover.Denied {
 			t.Errorf("%s: %v", name, err)
 			continue

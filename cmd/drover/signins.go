@@ -16,7 +16,7 @@ import (
 // signIn says how the sign-in stands by which a tenant is read; nil if it is
 // read with the app's own permissions.
 func (a *app) signIn(ctx context.Context, t drover.Tenant) *admin.SignInStatus {
-	s, ok := a.keeper.Of(ctx, t)
+	s, ok := a.keeping.Of(ctx, t)
 	if !ok {
 		return nil
 	}

@@ -174,7 +174,7 @@ func TestRunRenewsASignInThatNobodyReadsBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	renewed := make(chan struct{})
-	a.keeper = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: renewing{a.tokens, renewed}, Log: discard(), First: time.Millisecond})
+	a.keeping = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: renewing{a.tokens, renewed}, Log: discard(), First: time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()

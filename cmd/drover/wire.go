@@ -8,9 +8,9 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +44,10 @@ type app struct {
 	https   map[string]*httpx.Client // by cloud
 	store   ledger.Store
 	signIns *signin.Store  // by which tenants are read delegated
-	keeper  *signin.Keeper // of those that nobody reads by
+	keeping *signin.Keeper // of those that nobody reads by
+	keys    vault.Keeper   // see keeper
+	vault   *vault.Vault   // what was read there
+	turn    sync.Mutex     // one master key follows at a time
 	dial    dialer
 	ends    ends
 	// receivers are the clients of sinks that are reached by HTTP.
@@ -100,7 +103,7 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 	}
 	a.signIns = a.newSignIns()
 	a.tokens = a.newTokens(0)
-	a.keeper = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: a.tokens, Log: log})
+	a.keeping = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: a.tokens, Log: log})
 	return a, nil
 }
 
@@ -165,7 +168,7 @@ func secretOf(c config.App) (drover.Secret, time.Time, error) {
 // openLedger opens the ledger and makes it known to the app. A master key that
 // does not exist is made together with a new ledger, never for an old one.
 func (a *app) openLedger(ctx context.Context) error {
-	v, err := openVault(a.cfg)
+	v, err := a.openVault(ctx)
 	if err != nil {
 		return err
 	}
@@ -190,19 +193,6 @@ func (a *app) ledgerOptions(v *vault.Vault) sqlite.Options {
 func (a *app) closeLedger() error {
 	a.tokens.Wait()
 	return a.store.Close()
-}
-
-func openVault(cfg *config.Config) (*vault.Vault, error) {
-	if file := cfg.Vault.KeyFile; file != "" {
-		_, noKey := os.Lstat(file)
-		_, noLedger := os.Stat(filepath.Join(cfg.Ledger.Dir, "ledger.db"))
-		if errors.Is(noKey, os.ErrNotExist) && errors.Is(noLedger, os.ErrNotExist) {
-			if err := vault.Create(file); err != nil {
-				return nil, denied("make the master key", "name another file under vault: key_file:", err)
-			}
-		}
-	}
-	return readKey(cfg)
 }
 
 func denied(op, hint string, err error) error {
@@ -376,6 +366,8 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: a.seal,
 		SignIn:           a.signIn,
 		Cover:            a.cover,
+		CheckKeys:        a.checkKeys,
+		RotateKey:        a.rotateKey,
 	}
 }
 
@@ -395,14 +387,20 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	running := func() error { return nil }
+	// A process that runs has its key: no keyring and no Key Vault is asked once
+	// more.
+	if admin.Answers(cfg.Ledger.Dir) {
+		return admin.Dial(cfg.Ledger.Dir), running, nil
+	}
 	a, err := newApp(cfg, discard(), nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	err = a.openLedger(c.Context())
-	// A process that runs has its key, whatever has become of the file.
+	// It may have begun to answer only now.
 	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
-		return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
+		return admin.Dial(cfg.Ledger.Dir), running, nil
 	}
 	if err != nil {
 		return nil, nil, err

@@ -57,6 +57,9 @@ type Local struct {
 	// Cover asks each feed of a tenant what its token carries and whether the
 	// API answers; fresh: with new tokens. It may be nil.
 	Cover func(ctx context.Context, t drover.Tenant, fresh bool) []coverage.Source
+	// CheckKeys and RotateKey are CheckVault and RotateVault. They may be nil.
+	CheckKeys func(ctx context.Context) ([]Finding, error)
+	RotateKey func(ctx context.Context, keepOld bool) (KeyRotation, error)
 	// Allowance is how many requests a minute a tenant's source may get; 0: not
 	// known. It may be nil.
 	Allowance func(t drover.Tenant, s drover.SourceID) int

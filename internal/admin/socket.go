@@ -46,11 +46,14 @@ var calls = map[string]call{
 	"release_tenant": with(func(ctx context.Context, a API, h holdOrder) (any, error) {
 		return nil, a.ReleaseTenant(ctx, h.Tenant, h.Why)
 	}),
-	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
-	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
-	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
-	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
-	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
+	"check_vault":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.CheckVault(ctx) }),
+	"rotate_vault":       with(func(ctx context.Context, a API, keepOld bool) (any, error) { return a.RotateVault(ctx, keepOld) }),
+	"sealed_credentials": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.SealedCredentials(ctx) }),
+	"tenants":            with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
+	"tenant":             with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
+	"check_tenant":       with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
+	"pause_tenant":       with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
+	"resume_tenant":      with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
 		return a.RemoveTenant(ctx, r.Tenant, r.Discard)
 	}),

@@ -101,8 +101,11 @@ func Parse(name string, data []byte) (*Config, error) {
 // fill sets the defaults that depend on the machine or on names.
 func (c *Config) fill() {
 	c.Ledger.Dir = cmp.Or(c.Ledger.Dir, stateDir())
-	if c.Vault.KeyFile == "" && c.Vault.KeyEnv == "" && c.Vault.KeyCredential == "" {
-		c.Vault.KeyFile = keyFile()
+	if c.Vault.none() {
+		c.Vault.KeyFile = keyFile("master.key")
+	}
+	if k := c.Vault.KeyVault; k != nil {
+		k.File = cmp.Or(k.File, keyFile("master.wrapped"))
 	}
 	if c.Collect.Sweeps == nil {
 		c.Collect.Sweeps = defaultSweeps()
@@ -130,6 +133,14 @@ func (c *Config) check(report Report) {
 		report("vault.key_file", "the master key must not lie in the ledger's directory %s: whoever takes the one would have the other; name a file elsewhere", c.Ledger.Dir)
 	}
 	clouds := c.CloudNames()
+	if k := c.Vault.KeyVault; k != nil {
+		if k.File != "" && c.Ledger.Dir != "" && within(c.Ledger.Dir, k.File) {
+			report("vault.key_vault.file", "the wrapped master key must not lie in the ledger's directory %s: a copy of the one would bring the other along, and who loses the one loses both; name a file elsewhere", c.Ledger.Dir)
+		}
+		if !slices.Contains(clouds, k.Cloud) {
+			report("vault.key_vault.cloud", "there is no cloud named %q%s", clip(k.Cloud), didYouMean(k.Cloud, clouds))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Apps)) {
 		if cloud := c.Apps[name].Cloud; !slices.Contains(clouds, cloud) {
 			report("apps."+name+".cloud", "there is no cloud named %q%s", clip(cloud), didYouMean(cloud, clouds))
@@ -203,6 +214,9 @@ func (c *Config) Warnings() Faults {
 	}
 	if c.Vault.KeyEnv != "" {
 		warn("vault.key_env", "an environment variable can be read by more eyes than a file; key_file or key_credential is safer")
+	}
+	if why := c.KeyBesideLedger(); why != "" {
+		warn("vault.key_file", "%s; keep the key elsewhere", why)
 	}
 	for _, name := range c.AppNames() {
 		a := c.Apps[name]

@@ -251,7 +251,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("an error that says nothing: %v", err)
 		case err == nil:
 			_ = c.Warnings()
-			if c.Collect.Interval < time.Second || c.Collect.Overlap > 7*24*time.Hour || c.Vault.KeyFile+c.Vault.KeyEnv+c.Vault.KeyCredential == "" {
+			if c.Collect.Interval < time.Second || c.Collect.Overlap > 7*24*time.Hour || c.Vault.none() {
 				t.Errorf("accepted: %+v", c)
 			}
 		}

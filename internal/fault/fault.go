@@ -22,12 +22,14 @@ const (
 	FileAfterWrite     = "file.write.after"     // written, not fsynced
 	FileAfterSync      = "file.sync.after"      // fsynced, not settled
 	FileRotate         = "file.rotate"          // renamed, directory not fsynced
+	VaultWrite         = "vault.write"          // between two steps of writing a key file
+	VaultRotate        = "vault.rotate"         // between two steps of letting a master key follow another
 )
 
 // All lists every failpoint.
 var All = []string{LedgerBegin, LedgerStep, LedgerBeforeCommit, LedgerAfterCommit, LedgerCheckpoint, LedgerCreate, LedgerMigrate, LedgerPrune,
 	TokenAsk, TokenAnswered, TokenSaved,
-	FileBeforeWrite, FileAfterWrite, FileAfterSync, FileRotate}
+	FileBeforeWrite, FileAfterWrite, FileAfterSync, FileRotate, VaultWrite, VaultRotate}
 
 var hook atomic.Pointer[func(string)]
 

@@ -22,7 +22,7 @@ const deskPath = "/lab/"
 func (l *Lab) desk() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lab/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra/", "/lab/portal", "/lab/alerts", "/lab/incidents", "/lab/truth", "/lab/splunk/"}})
+		answer(w, http.StatusOK, map[string]any{"app": l.appID, "customers": l.customers, "desks": []string{"/lab/ca.pem", "/lab/faults", "/lab/kinds", "/lab/switches", "/lab/entra/", "/lab/portal", "/lab/alerts", "/lab/incidents", "/lab/truth", "/lab/keyvault", "/lab/splunk/"}})
 	})
 	mux.HandleFunc("GET /lab/ca.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
@@ -36,6 +36,7 @@ func (l *Lab) desk() http.Handler {
 	mux.Handle("/lab/entra/", http.StripPrefix("/lab/entra", l.auth.Control()))
 	mux.HandleFunc("/lab/portal", l.auth.Portal)
 	mux.Handle("/lab/issuer/", l.auth.Issuers())
+	mux.HandleFunc("/lab/keyvault", l.keys.Control)
 	mux.HandleFunc("POST /lab/alerts", l.alert)
 	mux.HandleFunc("POST /lab/incidents", l.incident)
 	mux.HandleFunc("GET /lab/truth", l.showTruth)

@@ -24,6 +24,7 @@ import (
 	"drover/internal/lab/authority"
 	"drover/internal/lab/estate"
 	"drover/internal/lab/fault"
+	"drover/internal/lab/keyvault"
 	"drover/internal/lab/truth"
 )
 
@@ -72,6 +73,7 @@ type Lab struct {
 	faults    *fault.Dealer
 	truth     *truth.Log
 	api       *api.API
+	keys      *keyvault.Vault
 	customers []Customer
 	appID     string
 	publicID  string
@@ -154,6 +156,10 @@ func New(opt Options) (*Lab, error) {
 		},
 		Switches: opt.Switches,
 	})
+	l.keys = keyvault.New(keyvault.Options{Clock: opt.Clock, Tenant: HomeTenant, App: l.appID, Verify: func(raw string) (keyvault.Caller, error) {
+		c, err := l.directory.Verify(raw)
+		return keyvault.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience}, err
+	}})
 	l.desks = l.desk()
 	served := l.Handler()
 	if opt.Tap != nil {
@@ -250,7 +256,7 @@ func resource(uri string) (string, bool) {
 		return xdrAudience, true
 	case uri == mdeAudience, uri == mdeOldAudience, uri == xdrAudience, uri == mdeGCC, uri == mdeGCCHigh, isLabHost(uri, "mde"):
 		return uri, true
-	case slices.Contains(national, uri), uri == siemAudience, uri == sevilleAudience, isLabHost(uri, "graph"):
+	case slices.Contains(national, uri), uri == keyvault.Audience, uri == siemAudience, uri == sevilleAudience, isLabHost(uri, "graph"):
 		return uri, true
 	}
 	return "", false
@@ -317,6 +323,9 @@ func (l *Lab) Estate() *estate.Estate { return l.estate }
 // API serves Graph, Defender for Endpoint and the SIEM API.
 func (l *Lab) API() *api.API { return l.api }
 
+// KeyVault is a Key Vault of the MSSP's; AppID may use its keys.
+func (l *Lab) KeyVault() *keyvault.Vault { return l.keys }
+
 // Truth is the log of what was shown.
 func (l *Lab) Truth() *truth.Log { return l.truth }
 
@@ -346,6 +355,8 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 		l.auth.ServeHTTP(w, r)
 	case strings.HasPrefix(host, "graph."), strings.HasPrefix(host, "dod-graph."), strings.HasPrefix(host, "microsoftgraph."):
 		l.serveGraph(w, r)
+	case strings.HasSuffix(host, ".vault.azure.net"), strings.HasPrefix(path, "/keys/"):
+		l.keys.ServeHTTP(w, r)
 	case isMDEHost(host), strings.HasPrefix(path, "/mde/"), strings.HasPrefix(path, "/api/v1.0/"):
 		l.api.MDE(w, r)
 	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):

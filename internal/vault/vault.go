@@ -13,7 +13,7 @@
 // Its promises (reference faults-and-invariants C03, T11, T13, I15): the master
 // key comes from exactly one place that only its owner can read; there is no
 // fallback to plain text; several master keys can be read at once, so that one
-// can follow another.
+// can follow another (Rotate).
 package vault
 
 import (
@@ -24,6 +24,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Errors of opening.
@@ -42,9 +43,31 @@ const (
 )
 
 // Vault holds master keys. The newest seals; all open. Safe for concurrent use.
-type Vault struct {
-	newest string
-	keys   map[string]cipher.AEAD
+type Vault struct{ now atomic.Pointer[ring] }
+
+// ring is the keys of one moment; it is never changed.
+type ring struct {
+	ids  []string // the newest last
+	keys map[string]cipher.AEAD
+}
+
+func (r *ring) newest() string { return r.ids[len(r.ids)-1] }
+
+// has reports whether all keys of another ring are among these.
+func (r *ring) has(other *ring) bool {
+	for _, id := range other.ids {
+		if r.keys[id] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// vault makes one that has these keys.
+func (r *ring) vault() *Vault {
+	v := &Vault{}
+	v.now.Store(r)
+	return v
 }
 
 func newAEAD(key []byte) (cipher.AEAD, error) {
@@ -56,7 +79,18 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 }
 
 // KeyID names the key that seals, in hex. It is not secret.
-func (v *Vault) KeyID() string { return hex.EncodeToString([]byte(v.newest)) }
+func (v *Vault) KeyID() string { return hex.EncodeToString([]byte(v.now.Load().newest())) }
+
+// KeyIDs names all keys that open, in hex, the one that seals last.
+func (v *Vault) KeyIDs() (ids []string) {
+	for _, id := range v.now.Load().ids {
+		ids = append(ids, hex.EncodeToString([]byte(id)))
+	}
+	return ids
+}
+
+// Header is how everything begins that the newest key seals.
+func (v *Vault) Header() []byte { return append([]byte{version1}, v.now.Load().newest()...) }
 
 // KeyIDOf names the key that sealed a value.
 func (v *Vault) KeyIDOf(sealed []byte) (string, error) {
@@ -68,8 +102,9 @@ func (v *Vault) KeyIDOf(sealed []byte) (string, error) {
 
 // Seal seals plain, bound to binding.
 func (v *Vault) Seal(plain []byte, binding string) ([]byte, error) {
-	out := append([]byte{version1}, v.newest...)
-	return v.keys[v.newest].Seal(out, nil, plain, aad(out[:header], []byte(binding))), nil
+	now := v.now.Load()
+	out := append([]byte{version1}, now.newest()...)
+	return now.keys[now.newest()].Seal(out, nil, plain, aad(out[:header], []byte(binding))), nil
 }
 
 // Open opens what Seal sealed under the same binding.
@@ -77,7 +112,7 @@ func (v *Vault) Open(sealed []byte, binding string) ([]byte, error) {
 	if len(sealed) < header || sealed[0] != version1 {
 		return nil, ErrTampered
 	}
-	aead := v.keys[string(sealed[1:header])]
+	aead := v.now.Load().keys[string(sealed[1:header])]
 	if aead == nil {
 		return nil, fmt.Errorf("%w: %x", ErrWrongKey, sealed[1:header])
 	}
@@ -98,8 +133,9 @@ type DataKey struct{ aead cipher.AEAD }
 // bound to binding, which is what is stored.
 func (v *Vault) NewDataKey(binding string) (*DataKey, []byte, error) {
 	key := make([]byte, keySize)
+	defer clear(key)
 	_, _ = rand.Read(key)
-	wrapped, err := v.Seal(key, "data key\x00"+binding)
+	wrapped, err := v.Seal(key, DataKeyBinding(binding))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,12 +143,17 @@ func (v *Vault) NewDataKey(binding string) (*DataKey, []byte, error) {
 	return &DataKey{aead}, wrapped, err
 }
 
+// DataKeyBinding is the binding, for Seal and Open, of a data key that was made
+// or is unwrapped under a binding.
+func DataKeyBinding(binding string) string { return "data key\x00" + binding }
+
 // Unwrap opens a wrapped data key.
 func (v *Vault) Unwrap(wrapped []byte, binding string) (*DataKey, error) {
-	key, err := v.Open(wrapped, "data key\x00"+binding)
+	key, err := v.Open(wrapped, DataKeyBinding(binding))
 	if err != nil {
 		return nil, fmt.Errorf("open the tenant's data key: %w", err)
 	}
+	defer clear(key)
 	aead, err := newAEAD(key)
 	return &DataKey{aead}, err
 }

@@ -23,6 +23,7 @@ import (
 	"drover/internal/ledger/ledgertest"
 	"drover/internal/ledger/sqlite"
 	"drover/internal/proof"
+	"drover/internal/vault"
 )
 
 // The tests here run this test program once more, as a child that is killed.
@@ -32,7 +33,7 @@ const (
 	pointEnv = "DROVER_TEST_LEDGER_POINT" // "7": the seventh failpoint; "ledger.migrate 3": the third of that name
 )
 
-var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild, "faulty": faultyChild, "contend": contendChild, "prune": pruneChild}
+var children = map[string]func(dir string) error{"story": storyChild, "hold": holdChild, "migrate": migrateChild, "write": writeChild, "full": fullChild, "faulty": faultyChild, "contend": contendChild, "prune": pruneChild, "rotate": rotateChild}
 
 func TestMain(m *testing.M) {
 	if play := children[os.Getenv(childEnv)]; play != nil {
@@ -109,6 +110,10 @@ func openStory(dir string) (*sqlite.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openWith(dir, v)
+}
+
+func openWith(dir string, v *vault.Vault) (*sqlite.Store, error) {
 	return sqlite.Open(context.Background(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: v, Place: "test", Clock: func() time.Time { return storyTime }})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"drover"
 	"drover/internal/ledger"
+	"drover/internal/vault"
 )
 
 // sealedCredential is what is inside a credential's seal.
@@ -28,12 +29,18 @@ func (s *Store) PutCredential(ctx context.Context, c ledger.Credential, version 
 	if err != nil {
 		return 0, fmt.Errorf("seal a credential: %w", err)
 	}
-	sealed, err := s.sealCredential(ctx, c.CredentialKey, plain)
+	defer clear(plain)
+	key, err := s.keyFor(ctx, c.Tenant)
 	if err != nil {
 		return 0, err
 	}
 	var next uint64
-	err = s.w.do(len(sealed), func(tx *tx) error {
+	err = s.w.do(len(plain)+vault.Overhead, func(tx *tx) error {
+		// Here, not before: behind a Rewrap nothing may come that an older key has sealed.
+		sealed, err := s.sealCredential(key, c.CredentialKey, plain)
+		if err != nil {
+			return err
+		}
 		var have uint64
 		tx.row(`SELECT version FROM credentials WHERE tenant = ? AND app = ? AND kind = ?`, string(c.Tenant), c.App, c.Kind).scan(&have)
 		if tx.err == nil && have != version {
@@ -67,14 +74,19 @@ func (s *Store) keyStill(tx *tx, id drover.TenantID) error {
 	return tx.err
 }
 
-func (s *Store) sealCredential(ctx context.Context, k ledger.CredentialKey, plain []byte) ([]byte, error) {
-	binding := s.credentialBinding(k)
-	if k.Tenant == "" {
-		return s.opt.Vault.Seal(plain, binding)
+// keyFor is the data key of a tenant, nil for none, whose credentials the
+// master key seals.
+func (s *Store) keyFor(ctx context.Context, id drover.TenantID) (*vault.DataKey, error) {
+	if id == "" {
+		return nil, nil
 	}
-	key, err := s.dataKey(ctx, k.Tenant)
-	if err != nil {
-		return nil, err
+	return s.dataKey(ctx, id)
+}
+
+func (s *Store) sealCredential(key *vault.DataKey, k ledger.CredentialKey, plain []byte) ([]byte, error) {
+	binding := s.credentialBinding(k)
+	if key == nil {
+		return s.opt.Vault.Seal(plain, binding)
 	}
 	return key.Seal(nil, plain, []byte(binding)), nil
 }

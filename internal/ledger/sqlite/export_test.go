@@ -1,5 +1,7 @@
 package sqlite
 
+import "context"
+
 // AddMigration makes a later program of this one.
 func AddMigration(statements ...string) (undo func()) {
 	migrations = append(migrations, statements)
@@ -39,3 +41,23 @@ func WantSetting(name, want string) (undo func()) {
 	}
 	panic("there is no setting " + name)
 }
+
+// RewrapOneByOne makes every seal a transaction of its own.
+func RewrapOneByOne() { rewrapRows = 1 }
+
+// SealedByTheMasterKey returns every value that the master key has sealed.
+func SealedByTheMasterKey(t interface{ Fatal(...any) }, s *Store) (out [][]byte) {
+	if err := s.read(context.Background(), func(tx *tx) error {
+		var b []byte
+		for rows := tx.query(`SELECT wrapped FROM tenants WHERE wrapped IS NOT NULL UNION ALL SELECT sealed FROM credentials WHERE tenant = ''`); rows.next(&b); b = nil {
+			out = append(out, b)
+		}
+		return tx.err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Waiting is how many pieces of work wait for the writer.
+func Waiting(s *Store) int { return len(s.w.queue) }

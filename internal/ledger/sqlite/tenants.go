@@ -13,10 +13,6 @@ import (
 
 // AddTenant stores a new tenant; see ledger.Tenants.
 func (s *Store) AddTenant(ctx context.Context, t drover.Tenant) error {
-	_, wrapped, err := s.opt.Vault.NewDataKey(keyBinding(s.identity.ID, t.ID))
-	if err != nil {
-		return fmt.Errorf("make a data key: %w", err)
-	}
 	if t.State == "" {
 		t.State = drover.Active
 	}
@@ -28,6 +24,11 @@ func (s *Store) AddTenant(ctx context.Context, t drover.Tenant) error {
 		var other string
 		if tx.row(`SELECT id FROM tenants WHERE name = ? AND id <> ?`, t.Name, string(t.ID)).scan(&other) {
 			return ledger.ErrConflict
+		}
+		// Here, not before: behind a Rewrap nothing may come that an older key has sealed.
+		_, wrapped, err := s.opt.Vault.NewDataKey(keyBinding(s.identity.ID, t.ID))
+		if err != nil {
+			return fmt.Errorf("make a data key: %w", err)
 		}
 		tx.exec(`INSERT INTO tenants (id, name, state, data, wrapped) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE
 			SET name = excluded.name, state = excluded.state, data = excluded.data, wrapped = excluded.wrapped`, string(t.ID), t.Name, string(t.State), encode(t), wrapped)

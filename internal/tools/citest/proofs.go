@@ -28,6 +28,7 @@ var needs = map[string]struct {
 	"race":      {here: haveCompiler},
 	"strace":    {here: haveStrace},
 	"jq":        {here: func() bool { return have("jq") }},
+	"keyring":   {here: func() bool { return have("dbus-run-session") && have("gnome-keyring-daemon") }},
 	"soak":      {target: "make soak"},
 	"receivers": {target: "make receivers"},
 	"clients":   {target: "make clients"},
