@@ -156,10 +156,10 @@ func (r request) toldBack(op string, q url.Values) error {
 	if !known {
 		remedy = byWord(word)
 		if code != 0 {
-			remedy.Do = lookUp
+			remedy.Why, remedy.Do = unknown.Why, unknown.Do
 		}
 	}
-	hint := remedy.Do
+	hint := remedy.Hint()
 	if word == "access_denied" || word == "permission_denied" || code == 65004 {
 		remedy.Class, hint = Consent, "whoever was asked has declined; begin again when they agree"
 	}
@@ -167,7 +167,7 @@ func (r request) toldBack(op string, q url.Values) error {
 	if remedy.Kind == drover.Transient {
 		kind = drover.Transient
 	}
-	return &drover.Error{Op: op, Tenant: r.tenant.ID, Kind: kind, Hint: hint, Code: word, Err: &Refusal{Code: code, Word: word, Class: remedy.Class}}
+	return &drover.Error{Op: op, Tenant: r.tenant.ID, Kind: kind, Hint: hint, Code: word, Err: &Refusal{Code: code, Word: word, Class: remedy.Class, Told: a.told()}}
 }
 
 // state ties an answer to the attempt that it is for.
