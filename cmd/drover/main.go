@@ -88,6 +88,12 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	if errors.Is(err, errUnsure) {
 		return exitUnsure
 	}
+	if errors.Is(err, errRefused) {
+		return exitDenied
+	}
+	if errors.Is(err, errPassing) {
+		return exitPassing
+	}
 	if faults := config.IsFaults(err); faults != nil {
 		for _, f := range faults {
 			_, _ = fmt.Fprintf(w, "drover: %v\n", f)

@@ -47,6 +47,7 @@ type app struct {
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
 	meter     meter
+	since     time.Time           // when it began to read, zero if it does not
 	steady    bool                // feeds are read at the interval, whatever happens; only the benchmark wants that
 	heard     func(collect.Event) // of what happens to feeds; only the benchmark has one
 }
@@ -421,41 +422,6 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 		return nil, nil, err
 	}
 	return a.local(), a.store.Close, nil
-}
-
-// checkTenant gets a token and reads the newest minute of each feed.
-func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
-	if t.State == drover.Removed {
-		return a.checkGone(ctx, t)
-	}
-	a.tokens.Forget(t.ID)
-	if c, ok := a.cfg.Apps[t.App]; ok {
-		out = append(out, a.checkApp(c)...)
-	}
-	now := drover.NoInstant
-	for _, s := range a.sources() {
-		if !slices.Contains(t.Sources, s.ID()) {
-			continue
-		}
-		if err := a.serves(t, s.ID()); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		if _, err := a.tokens.Token(ctx, t, s.ID()); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()) + " token", Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		out = append(out, admin.Finding{What: string(s.ID()) + " token", OK: true, Says: "Entra gave a token that fits"})
-		if now == drover.NoInstant {
-			now = nowInstant()
-		}
-		if _, err := s.Read(t, drover.Span{From: now.Add(-minute), To: now}).Next(ctx); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		out = append(out, admin.Finding{What: string(s.ID()), OK: true, Says: "the API answers"})
-	}
-	return out
 }
 
 // discard is the log of commands that speak for themselves.

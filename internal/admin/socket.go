@@ -39,7 +39,6 @@ var calls = map[string]call{
 	}),
 	"tenants":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
 	"tenant":        with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
-	"check_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
 	"pause_tenant":  with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant": with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
@@ -127,6 +126,11 @@ func Serve(ctx context.Context, l net.Listener, api API) error {
 	mux.HandleFunc("POST /v1/coverage", func(w http.ResponseWriter, r *http.Request) {
 		list(w, r, func(ctx context.Context, q CoverageQuery, each func(Covered) error) (struct{}, error) {
 			return struct{}{}, api.Coverage(ctx, q, each)
+		})
+	})
+	mux.HandleFunc("POST /v1/check_tenants", func(w http.ResponseWriter, r *http.Request) {
+		list(w, r, func(ctx context.Context, q CheckQuery, each func(Checked) error) (struct{}, error) {
+			return struct{}{}, api.CheckTenants(ctx, q, each)
 		})
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
@@ -235,11 +239,6 @@ func (c *Client) Tenants(ctx context.Context) ([]TenantStatus, error) {
 // Tenant is API.Tenant.
 func (c *Client) Tenant(ctx context.Context, s string) (TenantStatus, error) {
 	return ask[TenantStatus](ctx, c, "tenant", s)
-}
-
-// CheckTenant is API.CheckTenant.
-func (c *Client) CheckTenant(ctx context.Context, s string) (TenantCheck, error) {
-	return ask[TenantCheck](ctx, c, "check_tenant", s)
 }
 
 // PauseTenant is API.PauseTenant.

@@ -17,6 +17,8 @@ type App struct {
 	ClientID string `yaml:"client_id" kind:"guid" required:"true"`
 	// Cloud in which the app is registered. An app can read tenants of its own cloud only.
 	Cloud string `yaml:"cloud" kind:"word" default:"worldwide"`
+	// ID of the tenant in which the app is registered, the MSSP's own. Customers enter it where they authorise an MSSP for the SIEM API.
+	HomeTenant string `yaml:"home_tenant" kind:"guid"`
 	// Client secret: where it is kept.
 	Secret *SecretRef `yaml:"secret"`
 	// Day on which the client secret ends, as the portal shows it: Entra tells nobody else. With it drover warns 60, 30 and 7 days before.

@@ -130,6 +130,12 @@ func Explain(code int) (Remedy, bool) {
 // Codes lists the codes of the table in order.
 func Codes() []int { return slices.Sorted(maps.Keys(table)) }
 
+// ConditionalAccess reports whether a code says that a policy of the customer's
+// refuses this app, device or address.
+func ConditionalAccess(code int) bool {
+	return slices.Contains([]int{53003, 53000, 530003, 530032, 53011, 50131, 50158}, code)
+}
+
 // Vague reports whether a code stands in front of one that says more.
 func Vague(code int) bool { return slices.Contains(vague, code) }
 

@@ -40,6 +40,22 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("status %d without a reason", r.Status)
 }
 
+// Remedy is what the refusal means and what to do; ok is false where Entra has
+// said nothing.
+func (r *Refusal) Remedy() (m Remedy, ok bool) {
+	if m, ok = Explain(r.Code); ok {
+		return m, true
+	}
+	if r.Code == 0 && r.Word == "" {
+		return unknown, false
+	}
+	m = byWord(r.Word)
+	if r.Code != 0 && m.Kind == drover.Denied {
+		m.Why, m.Do = unknown.Why, unknown.Do
+	}
+	return m, true
+}
+
 // answer is the part of an error answer that is looked at, in all its
 // spellings (reference entra-oauth §8). Texts may change and may hold anything.
 type answer struct {
