@@ -30,13 +30,18 @@ func newAppCommand() *cobra.Command {
 // the config.
 type appOptions struct {
 	name, home, cloud, signInWith string
+	browser, device, noOpen       bool
 }
 
 func (o *appOptions) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.home, "home", "", "the MSSP's own tenant, in which the app is registered: ID or domain")
 	f.StringVar(&o.cloud, "cloud", "", "cloud of that tenant (default: as the config says, else "+entra.DefaultCloud+")")
-	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in; the default is Microsoft Graph Command Line Tools")
+	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in: a public client with http://localhost; the default is Microsoft Graph Command Line Tools")
+	f.BoolVar(&o.browser, "browser", false, "sign in with a browser on this machine (the default where there is one)")
+	f.BoolVar(&o.device, "device", false, "sign in anywhere, with a code that is typed there (the default elsewhere)")
+	f.BoolVar(&o.noOpen, "no-open", false, "do not open a browser, only print the address")
+	c.MarkFlagsMutuallyExclusive("browser", "device")
 }
 
 // appName is the optional argument: an app's name in the config.
@@ -86,14 +91,15 @@ var domainOrID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 // graph signs the admin in at the home tenant and returns Graph.
 func (o *appOptions) graph(c *cobra.Command, a *app) (*registration.Client, error) {
+	o.home = cmp.Or(o.home, a.cfg.Apps[o.name].HomeTenant)
 	if o.home == "" {
-		return nil, usageError{errors.New("name the tenant in which the app is registered, the MSSP's own: --home ID or domain")}
+		return nil, usageError{errors.New("name the tenant in which the app is registered, the MSSP's own: --home ID or domain, or home_tenant: of the app")}
 	}
 	if !domainOrID.MatchString(o.home) {
 		return nil, usageError{fmt.Errorf("%q is neither a tenant ID nor a domain", o.home)}
 	}
 	cloud := a.clouds[o.cloud]
-	token, err := graphSignIn(c.Context(), signInRequest{cloud: cloud, http: a.https[o.cloud], home: o.home, clientID: o.signInWith, say: c.ErrOrStderr()})
+	token, err := graphSignIn(c.Context(), signInRequest{tokens: a.tokens, cloud: cloud, home: o.home, clientID: o.signInWith, device: o.device || !o.browser && !browserHere(), noOpen: o.noOpen, say: c.ErrOrStderr()})
 	if err != nil {
 		return nil, err
 	}
@@ -189,15 +195,6 @@ func (m modelFlags) displayName(home string) string {
 // say prints lines, and keeps the first error.
 func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 
-// signInRequest is who signs in, and where.
-type signInRequest struct {
-	cloud    entra.Cloud
-	http     httpDoer
-	home     string // tenant: ID or domain
-	clientID string
-	say      io.Writer // where it is told what to do
-}
-
 // graphSignIn signs an admin in to Graph and returns a delegated token that may
 // register applications. Tests put another in its place.
-var graphSignIn func(context.Context, signInRequest) (drover.Secret, error) = deviceSignIn
+var graphSignIn func(context.Context, signInRequest) (drover.Secret, error) = signInToGraph

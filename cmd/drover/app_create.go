@@ -40,7 +40,7 @@ func newAppCreate() *cobra.Command {
 	var o createFlags
 	c := &cobra.Command{
 		Use: "create [NAME]", Short: "Register the application through Microsoft Graph",
-		Long: `create signs an admin of the MSSP in by device code and registers the application
+		Long: `create signs an admin of the MSSP in and registers the application
 in the MSSP's own tenant: multi-tenant, with redirect URIs, with permissions to
 read and none beyond, and with one credential. NAME is the app's name in the
 config (default: default). It prints the lines of the config to add.

@@ -38,6 +38,7 @@ type msspStage struct {
 	*testing.T
 	*stage
 	config, dir string
+	stop        context.CancelFunc // ends the command that signs in
 	client      *http.Client
 }
 
@@ -568,45 +569,4 @@ func TestTheManualHasTheUsersValues(t *testing.T) {
 			t.Errorf("the manual does not have %q:\n%s", want, out)
 		}
 	}
-}
-
-func TestAnAdminSignsInByDeviceCode(t *testing.T) {
-	t.Parallel()
-	s, err := newStage(stageOptions{dir: t.TempDir(), listen: "127.0.0.1:0", seed: 6, customers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.lab.CAPEM())
-	jar, _ := cookiejar.New(nil)
-	m := &msspStage{T: t, stage: s, client: &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}}
-	a, err := newAppFrom(t, s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cloud := a.clouds["lab"]
-	cloud.GraphResource = "https://graph.microsoft.com"
-	told := &person{m: m}
-	token, err := deviceSignIn(t.Context(), signInRequest{cloud: cloud, http: a.https["lab"], home: "mssp.example", clientID: lab.AdminAppID, say: told})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p, ok := entra.Carried(token); !ok || !p.Delegated || !slices.Equal(p.List, []string{"Application.ReadWrite.All"}) {
-		t.Errorf("%v %v", p, ok)
-	}
-	_, err = deviceSignIn(t.Context(), signInRequest{cloud: cloud, http: a.https["lab"], home: "nobody.example", clientID: lab.AdminAppID, say: told})
-	if err == nil || !strings.Contains(err.Error(), "AADSTS90002") || admin.Hint(err) == "" {
-		t.Errorf("another tenant: %v", err)
-	}
-}
-
-// person reads what is said and enters the code.
-type person struct{ m *msspStage }
-
-func (p *person) Write(b []byte) (int, error) {
-	if found := regexp.MustCompile(`code ([A-Z0-9]+)\.`).FindSubmatch(b); found != nil {
-		p.m.enter(string(found[1]), msspAdmin)
-	}
-	return len(b), nil
 }
