@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drover"
+	"drover/internal/admin"
 	"drover/internal/config"
 	"drover/internal/entra"
 	"drover/internal/registration"
@@ -31,6 +32,9 @@ func newAppCommand() *cobra.Command {
 type appOptions struct {
 	name, home, cloud, signInWith string
 	browser, device, noOpen       bool
+	keyFile                       string // where a certificate's key is kept if not sealed
+	inFiles                       bool   // it is, by the config or by keyFile
+	unconfigured                  bool   // there is no config yet
 }
 
 func (o *appOptions) flags(c *cobra.Command) {
@@ -64,6 +68,7 @@ func (o *appOptions) begin(c *cobra.Command, args []string) (*app, error) {
 	if errors.Is(err, os.ErrNotExist) || noConfig(c) {
 		path, _ := c.Flags().GetString("config")
 		cfg, err = config.Parse(path, []byte("{}"))
+		o.unconfigured = true
 	}
 	if err != nil {
 		return nil, err
@@ -121,10 +126,30 @@ func (o *appOptions) files(c *cobra.Command, cfg *config.Config) (f appFiles, er
 	}
 	base := filepath.Join(dir, "apps", o.name)
 	f = appFiles{cert: base + ".pem", key: base + ".key", secret: base + ".secret", record: base + ".json"}
-	if have, ok := cfg.Apps[o.name]; ok && have.Certificate != nil {
-		f.cert, f.key = have.Certificate.File, have.Certificate.KeyFile
+	have := cfg.Apps[o.name].Certificate
+	if have != nil && !have.Sealed {
+		f.cert, f.key, o.inFiles = have.File, have.KeyFile, true
+	}
+	if o.keyFile != "" {
+		if f.key, err = filepath.Abs(o.keyFile); err != nil {
+			return f, err
+		}
+		f.cert, o.inFiles = strings.TrimSuffix(f.key, ".key")+".pem", true
 	}
 	return f, nil
+}
+
+// where is the place of an app's certificates.
+func (o *appOptions) where(c *cobra.Command, appID string, f appFiles) appPairs {
+	if o.inFiles {
+		return filePairs{f.cert, f.key}
+	}
+	return sealedPairs{c, admin.AppRef{ClientID: appID, Cloud: o.cloud}}
+}
+
+// keyFlag is the choice of files.
+func (o *appOptions) keyFlag(c *cobra.Command) {
+	c.Flags().StringVar(&o.keyFile, "key-file", "", "keep the certificate's key in this file, and the certificate beside it (.pem), in place of the ledger")
 }
 
 // permissionFlags are the sources that are to be read, and more permissions.

@@ -117,7 +117,7 @@ func printManual(w io.Writer, m manual) {
 	}
 	step("Owners: only who must be able to change the app; each can add a credential and so read every customer.")
 	step("Each customer's Privileged Role Administrator opens, signs in and accepts (their tenant ID in it):", consentLink(m.cloud, m.appID, m.m.redirects))
-	step("Add to drover.yaml:", strings.Split(appLines(m.o.name, m.appID, m.o.cloud, m.credential, m.files, until), "\n")...)
+	step("Add to drover.yaml:", strings.Split(appLines(m.o.name, m.appID, m.o.cloud, m.credential, filePairs{m.files.cert, m.files.key}, m.files, until), "\n")...)
 	step("See that it works, for each customer:",
 		"drover tenant add CUSTOMER-TENANT-ID --name CUSTOMER --app "+m.o.name,
 		"drover tenant check CUSTOMER")

@@ -180,6 +180,9 @@ var clientIDLine = regexp.MustCompile(`client_id: (\S+)`)
 // create makes an app and adds the printed lines to the config.
 func (m *msspStage) create(args ...string) (appID string) {
 	m.Helper()
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "DIR", m.dir)
+	}
 	out, _ := m.run(exitOK, append([]string{"app", "create", "--home", "mssp.example", "--cloud", "lab"}, args...)...)
 	found := clientIDLine.FindStringSubmatch(out)
 	if found == nil {
@@ -220,7 +223,7 @@ func TestAnAppIsCreatedAndReadsWhatItsCustomerConsentsTo(t *testing.T) {
 		file string // where what is secret is
 	}
 	kinds := map[string]kind{
-		"with a certificate": {nil, "apps/default.key"},
+		"with a certificate": {[]string{"--key-file", "DIR/apps/default.key"}, "apps/default.key"},
 		"with a secret":      {[]string{"--credential", "secret", "--days", "90"}, "apps/default.secret"},
 	}
 	works, leaks := 0, 0
@@ -333,7 +336,7 @@ func TestWhereTheAdminMayNotNothingIsLeftBehind(t *testing.T) {
 
 func TestARollOverThatIsRefusedChangesNothing(t *testing.T) {
 	m := newMSSP(t)
-	id := m.create()
+	id := m.create("--key-file", "DIR/apps/default.key")
 	m.lab.Directory().Consent(m.lab.Customers()[0].Tenant, id, authority.Granted)
 	read := func() (all []byte) {
 		for _, name := range []string{"default.key", "default.pem", "default.json"} {
@@ -363,7 +366,7 @@ func TestARollOverThatIsRefusedChangesNothing(t *testing.T) {
 // What others put on the app stays, and so does what is in use.
 func TestOldCertificatesAreTakenAwayAndNoOthers(t *testing.T) {
 	m := newMSSP(t)
-	id := m.create()
+	id := m.create("--key-file", "DIR/apps/default.key")
 	at := "/applications(appId='" + id + "')"
 	foreign, err := newForeignCertificate()
 	if err != nil {
@@ -374,7 +377,7 @@ func TestOldCertificatesAreTakenAwayAndNoOthers(t *testing.T) {
 	m.run(exitOK, "app", "rotate")
 	// An hour later the new one is in use: here it has been so all along.
 	f := appFiles{cert: filepath.Join(m.dir, "apps/default.pem"), key: filepath.Join(m.dir, "apps/default.key"), record: filepath.Join(m.dir, "apps/default.json")}
-	k := knownApp{files: f, graph: registration.New(registration.Options{HTTP: m.https(), Graph: "https://" + m.addr, Token: m.signedIn(msspAdmin, lab.AdminAppID, "Application.ReadWrite.All")})}
+	k := knownApp{files: f, pairs: filePairs{f.cert, f.key}, graph: registration.New(registration.Options{HTTP: m.https(), Graph: "https://" + m.addr, Token: m.signedIn(msspAdmin, lab.AdminAppID, "Application.ReadWrite.All")})}
 	if k.record, _, err = readRecord(f.record); err != nil {
 		t.Fatal(err)
 	}
@@ -504,7 +507,7 @@ func newForeignCertificate() (map[string]any, error) {
 
 func TestARollOverNeverLeavesTheAppWithoutAValidCredential(t *testing.T) {
 	m := newMSSP(t)
-	id := m.create("--days", "20")
+	id := m.create("--days", "20", "--key-file", "DIR/apps/default.key")
 	tenant := m.lab.Customers()[0].Tenant
 	m.lab.Directory().Consent(tenant, id, authority.Granted)
 	asked, refused := 0, 0

@@ -29,7 +29,7 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant, s admin.TenantSt
 	if app, ok := a.cfg.Apps[t.App]; ok {
 		c.ClientID = app.ClientID
 		c.Findings = append(c.Findings, a.checkApp(app)...)
-		if i, ok, err := appEnds(app); err == nil && ok && !i.Until.IsZero() {
+		if i, ok, err := a.appEnds(app); err == nil && ok && !i.Until.IsZero() {
 			c.Ends = &i.Until
 		}
 	}
@@ -83,7 +83,7 @@ func (a *app) checkFeed(ctx context.Context, t drover.Tenant, source drover.Sour
 	c.Findings = append(c.Findings, admin.Finding{What: string(id) + " token", Source: id, OK: true, Says: "Entra gave a token that fits: " + tokenSays(k)})
 	page, err := newest(ctx, source, t)
 	feed.Asked, feed.Answers = true, err == nil
-	if page.Server.Known() {
+	if err == nil && page.Server.Known() { // an error comes without a page
 		d := page.Server.Sub(drover.InstantOf(time.Now())).Round(time.Second)
 		feed.ClockAhead = &d
 	}
@@ -160,7 +160,7 @@ func (a *app) lagFindings(t drover.Tenant, f admin.FeedCheck, now time.Time) (li
 	case f.Parked != "" && f.Answers:
 		add("parked", true, "it is parked, and the test call works now: "+f.Parked, "", "drover asks again within the hour by itself")
 	case f.Parked != "":
-		add("parked", false, "nothing of it is read: "+f.Parked, "", "mend what is said above; drover asks again within the hour by itself")
+		add("parked", true, "nothing of it is read: "+f.Parked, "", "mend what is said of it above; drover asks again within the hour by itself")
 	}
 	usual := lagIntervals*a.cfg.Collect.Interval + lagPasses
 	if f.Behind != nil && t.State == drover.Active && *f.Behind > usual && f.Parked == "" && a.reading() {

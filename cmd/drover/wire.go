@@ -124,7 +124,7 @@ func (a *app) apps() map[string]entra.App {
 		e := entra.App{Name: name, ClientID: c.ClientID}
 		switch {
 		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
+			e.Certificate = func() (*entra.Certificate, error) { return a.certificateOf(c) }
 		case c.Secret != nil:
 			e.Secret = func() (drover.Secret, error) {
 				s, _, err := secretOf(c)
@@ -134,15 +134,6 @@ func (a *app) apps() map[string]entra.App {
 		out[name] = e
 	}
 	return out
-}
-
-// certificateOf returns an app's certificate to use now.
-func certificateOf(c config.App) (*entra.Certificate, error) {
-	cert, key, err := c.Certificate.Read()
-	if err != nil {
-		return nil, err
-	}
-	return entra.ParseCertificate(cert, key.Bytes(), time.Now())
 }
 
 // secretOf returns an app's client secret to use now, and when it ends.
@@ -389,7 +380,8 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).seal(ctx, t, token)
 		},
-		Cover: a.cover,
+		Cover:   a.cover,
+		AppKeys: (*appRing)(a),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type API interface {
 	Backfilling
 	Listing
+	AppKeys
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)

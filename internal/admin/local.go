@@ -18,6 +18,8 @@ import (
 // Local answers from an open ledger.
 type Local struct {
 	Store ledger.Store
+	// AppKeys keeps apps' keys in the store; nil where nobody asks for them.
+	AppKeys
 	// Known says what the config allows; nil members allow everything.
 	Clouds, Apps []string
 	Sinks        []drover.SinkID

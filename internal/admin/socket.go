@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -119,7 +120,9 @@ func Listen(dir string) (net.Listener, error) {
 // Serve answers until ctx ends.
 func Serve(ctx context.Context, l net.Listener, api API) error {
 	mux := http.NewServeMux()
-	for name, f := range calls {
+	all := maps.Clone(calls)
+	maps.Copy(all, appCalls)
+	for name, f := range all {
 		mux.HandleFunc("POST /v1/"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, api, f) })
 	}
 	mux.HandleFunc("POST /v1/alerts", func(w http.ResponseWriter, r *http.Request) { list(w, r, api.Alerts) })

@@ -73,12 +73,24 @@ func (a App) Secrets() (list []DatedSecret) {
 	return list
 }
 
-// Certificate is a certificate with its private key, as PEM. While one takes over from another, both may stand in the files, each with its key.
+// Certificate is a certificate with its private key: sealed in the ledger, or as PEM files. While one takes over from another, both are there, each with its key.
 type Certificate struct {
+	// It is sealed in the ledger, where `drover app create` and `app rotate` have put it.
+	Sealed bool `yaml:"sealed" default:"false"`
 	// PEM file of the certificate that was uploaded to the app registration.
-	File string `yaml:"file" kind:"path" required:"true"`
+	File string `yaml:"file" kind:"path"`
 	// PEM file of its private key. Only the user that runs drover may read it.
-	KeyFile string `yaml:"key_file" kind:"path" required:"true"`
+	KeyFile string `yaml:"key_file" kind:"path"`
+}
+
+// Validate checks that the certificate is in one place, with its key.
+func (c *Certificate) Validate(report Report) {
+	switch {
+	case c.Sealed && named(c.File, c.KeyFile) > 0:
+		report("", "a certificate is sealed in the ledger, or it is in files; write sealed: true alone, or file and key_file")
+	case !c.Sealed && named(c.File, c.KeyFile) != 2:
+		report("", "write sealed: true for a certificate that drover app create has sealed in the ledger, or both file and key_file")
+	}
 }
 
 // Read returns both files as they are now. A key that others can read is

@@ -237,6 +237,20 @@ func (c *Client) AddSecret(ctx context.Context, appID, name string, until time.T
 	return drover.NewSecret(out.Value), out.ID, err
 }
 
+// RemoveSecret takes a client secret away, by its key ID. One that is not there any
+// more is no error.
+func (c *Client) RemoveSecret(ctx context.Context, appID, keyID string) error {
+	err := c.call(ctx, "remove the client secret", http.MethodPost, byAppID(appID)+"/removePassword", map[string]string{"keyId": keyID}, nil)
+	if e, ok := errors.AsType[*drover.Error](err); !ok || e.Kind != drover.Refused && !errors.Is(err, ErrUnknown) {
+		return err
+	}
+	a, look := c.Find(ctx, appID)
+	if look != nil || slices.ContainsFunc(a.Passwords, func(p Password) bool { return p.ID == keyID }) {
+		return err
+	}
+	return nil
+}
+
 // Trust adds a federated credential.
 func (c *Client) Trust(ctx context.Context, appID string, f Federated) error {
 	return c.settled(ctx, func() error {
