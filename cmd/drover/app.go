@@ -31,6 +31,7 @@ func newAppCommand() *cobra.Command {
 // the config.
 type appOptions struct {
 	name, home, cloud, signInWith string
+	homeID                        string // of home, as the sign-in tells it
 	browser, device, noOpen       bool
 	keyFile                       string // where a certificate's key is kept if not sealed
 	inFiles                       bool   // it is, by the config or by keyFile
@@ -108,6 +109,10 @@ func (o *appOptions) graph(c *cobra.Command, a *app) (*registration.Client, erro
 	if err != nil {
 		return nil, err
 	}
+	// A domain names a directory; what the customers enter is its ID.
+	if d, ok := entra.Describe(token); ok && drover.IsGUID(d.TID) {
+		o.homeID = strings.ToLower(d.TID)
+	}
 	return registration.New(registration.Options{HTTP: a.https[o.cloud], Graph: cloud.Graph, Token: token}), nil
 }
 
@@ -169,7 +174,9 @@ func names(list []drover.SourceID) (out []string) {
 
 // list is what the app asks for: for each source the first permission that opens
 // it. The SIEM API has none: the customer's portal lists the app (reference
-// mssp-onboarding §4).
+// mssp-onboarding §4). But a sign-in for it is refused (AADSTS650057) unless the
+// registration names the API whose audience its tokens have (§2): by the least
+// permission there is, a signed-in user's own profile.
 func (p permissionFlags) list() (out []registration.Permission, err error) {
 	add := func(api, value string) {
 		if one := (registration.Permission{API: api, Value: value}); !slices.Contains(out, one) {
@@ -180,6 +187,9 @@ func (p permissionFlags) list() (out []registration.Permission, err error) {
 		id := drover.SourceID(s)
 		if !slices.Contains(allSources, id) {
 			return nil, unknownSource(id)
+		}
+		if id == drover.SIEMDetections {
+			out = append(out, registration.Permission{API: registration.OldGraph, Value: "User.Read", Scope: true})
 		}
 		if wants := entra.Wants(id); wants != nil {
 			add(map[bool]string{true: registration.Defender, false: registration.Graph}[id == drover.MDEAlerts], wants[0])

@@ -234,6 +234,9 @@ func (o *createFlags) complete(c *cobra.Command, graph *registration.Client, r *
 func (o *createFlags) tell(w io.Writer, cloud entra.Cloud, r registration.Record, f appFiles, until time.Time) {
 	say(w, "# add to drover.yaml:")
 	say(w, "%s", appLines(o.name, r.AppID, o.cloud, o.credential, o.pairs, f, until))
+	if o.homeID != "" {
+		say(w, "    home_tenant: %s", o.homeID)
+	}
 	if o.single {
 		return
 	}

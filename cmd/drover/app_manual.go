@@ -95,12 +95,19 @@ func printManual(w io.Writer, m manual) {
 	var lines []string
 	for _, p := range m.perms {
 		where := "Microsoft APIs > Microsoft Graph"
-		if p.API == registration.Defender {
+		switch p.API {
+		case registration.Defender:
 			where = "APIs my organization uses > WindowsDefenderATP"
+		case registration.OldGraph:
+			where = "APIs my organization uses > Windows Azure Active Directory"
 		}
-		lines = append(lines, where+" > Application permissions > "+p.Value)
+		kind := " > Application permissions > "
+		if p.Scope {
+			kind = " > Delegated permissions > "
+		}
+		lines = append(lines, where+kind+p.Value)
 	}
-	lines = append(lines, "and no other; the delegated User.Read that is there already may be removed")
+	lines = append(lines, "and no other; the delegated User.Read of Microsoft Graph that is there already may be removed")
 	step("API permissions > Add a permission:", lines...)
 	switch m.credential {
 	case "certificate":

@@ -301,6 +301,31 @@ func TestACustomerMayHaveAnAppOfItsOwn(t *testing.T) {
 	}
 }
 
+// A sign-in for the SIEM API is refused unless the registration names the API
+// whose audience its tokens have.
+func TestAnAppForTheSIEMAPINamesItsAudience(t *testing.T) {
+	m := newMSSP(t)
+	out, _ := m.run(exitOK, "app", "create", "--home", "mssp.example", "--cloud", "lab", "--credential", "secret", "--source", "graph.alerts,siem.detections")
+	id := clientIDLine.FindStringSubmatch(out)[1]
+	if !strings.Contains(out, "home_tenant: "+lab.HomeTenant) {
+		t.Errorf("a domain is not told as the tenant's ID: %s", out)
+	}
+	required := m.graph("GET", "/applications(appId='"+id+"')", nil)["requiredResourceAccess"].([]any)
+	named := slices.ContainsFunc(required, func(r any) bool { return r.(map[string]any)["resourceAppId"] == registration.OldGraph })
+	if len(required) != 2 || !named {
+		t.Errorf("%v", required)
+	}
+	lines, _, _ := strings.Cut(out, "# each customer")
+	m.configure(lines)
+	if out, _ := m.run(exitOK, "app", "check"); !strings.Contains(out, "Windows Azure Active Directory User.Read (delegated)") {
+		t.Errorf("%s", out)
+	}
+	_, out, _ = droverCommand(t, "app", "manual", "--source", "siem.detections", "-c", m.config)
+	if !strings.Contains(out, "Windows Azure Active Directory > Delegated permissions > User.Read") {
+		t.Errorf("%s", out)
+	}
+}
+
 func TestAFederatedCredentialIsRegisteredAndIsDrovers(t *testing.T) {
 	m := newMSSP(t)
 	m.run(exitUsage, "app", "create", "--home", "mssp.example", "--cloud", "lab", "--credential", "federated")
