@@ -2,6 +2,7 @@ package entra
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -81,7 +82,7 @@ func (k *Tokens) ask(ctx context.Context, r request, fields url.Values) (grant, 
 // app may make it without a credential.
 func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegated bool) (grant, error) {
 	if err := r.app.authenticate(fields, r.endpoint(), k.now(), delegated); err != nil {
-		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: "check the credential of the app " + r.app.Name + " in the config", Err: err}
+		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: cmp.Or(drover.HintOf(err), "check the credential of the app "+r.app.Name+" in the config"), Err: err}
 	}
 	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+string(r.tenant.ID), maxAnswer)
 	p := &post{next: client.Transport, seen: k.heard}
