@@ -77,11 +77,7 @@ Addresses and codes are printed for you alone: who opens them signs in for you.`
 }
 
 func (o *connecting) run(c *cobra.Command, who string) error {
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,7 @@ something else is wrong, and with 5 when what did not work may work later.`,
 			case mail && (len(args) != 1 || asJSON):
 				return usageError{errors.New("--for-customer writes one mail: name one tenant, without --json")}
 			}
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a, err := newApp(cfg, discard(), nil)
+			a, err := loadApp(c)
 			if err != nil {
 				return err
 			}

@@ -68,6 +68,16 @@ func load(c *cobra.Command) (*config.Config, error) {
 	return cfg, err
 }
 
+// loadApp puts the program together from the config that the command line names,
+// for a command that speaks for itself.
+func loadApp(c *cobra.Command) (*app, error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, err
+	}
+	return newApp(cfg, discard(), nil)
+}
+
 // logger writes what the config asks for to standard error.
 func logger(cfg *config.Config) *slog.Logger {
 	var level slog.Level
@@ -397,18 +407,14 @@ func (a *app) revisions() map[drover.SinkID]revision.Choice {
 // operator opens the ledger, or asks the process that has it open. close must
 // be called.
 func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
-	cfg, err := load(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return nil, nil, err
 	}
 	err = a.openLedger(c.Context())
 	// A process that runs has its key, whatever has become of the file.
-	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
-		return admin.Dial(cfg.Ledger.Dir), func() error { return nil }, nil
+	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(a.cfg.Ledger.Dir) {
+		return admin.Dial(a.cfg.Ledger.Dir), func() error { return nil }, nil
 	}
 	if err != nil {
 		return nil, nil, err
