@@ -104,7 +104,7 @@ func checkTenants(ctx context.Context, api admin.API, q admin.CheckQuery, progre
 // errRefused and errPassing end a check in which something was refused, or
 // did not work now. It has been printed.
 var (
-	errRefused = errors.New("Microsoft refuses something")
+	errRefused = errors.New("something is refused by Microsoft")
 	errPassing = errors.New("something did not work now")
 )
 

@@ -159,7 +159,7 @@ func pages[T any](ctx context.Context, c *Client, op, path string) (all []T, err
 		}
 		var ours bool
 		if path, ours = strings.CutPrefix(page.Next, c.opt.Graph+"/v1.0"); !ours || !strings.HasPrefix(path, "/") {
-			return nil, &drover.Error{Op: op, Kind: drover.Transient, Err: errors.New("Graph gave a link that leads elsewhere; the token was not sent there")}
+			return nil, &drover.Error{Op: op, Kind: drover.Transient, Err: errors.New("a link of Graph's leads elsewhere; the token was not sent there")}
 		}
 	}
 	return nil, &drover.Error{Op: op, Kind: drover.Transient, Err: fmt.Errorf("a list of Graph's does not end after %d pages", maxPages)}
