@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -110,11 +111,24 @@ func TestACheckSaysWhatIsWrongWhyAndWhoMustAct(t *testing.T) {
 // Every number of the table is dealt to a tenant that is checked.
 func TestEveryCodeIsExplainedByACheck(t *testing.T) {
 	s, names := watched(t, 1)
+	a, err := newAppFrom(t, s.config)
+	if err == nil {
+		err = a.openLedger(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.store.Close() }()
 	explained := 0
 	for _, code := range entra.Codes() {
 		s.lab.Faults().Clear()
 		s.lab.Faults().Set(fault.Rule{Kind: fault.AADSTS, API: "token", Param: code})
-		exit, c := s.checked(t, names[0])
+		a.tokens = a.newTokens(0) // as a command of its own would have
+		list, err := checkTenants(t.Context(), a.local(), admin.CheckQuery{Tenants: names, Fresh: true}, io.Discard)
+		if err != nil || len(list) != 1 {
+			t.Fatal(err)
+		}
+		exit, c := report(t.Context(), io.Discard, checkOutcome(list)), list[0]
 		m, _ := entra.Explain(code)
 		want := map[bool]int{true: exitDenied, false: exitPassing}[m.Kind == drover.Denied]
 		i := slices.IndexFunc(c.Findings, func(f admin.Finding) bool { return f.Code == fmt.Sprintf("AADSTS%d", code) })
