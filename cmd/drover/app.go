@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drover"
+	"drover/internal/admin"
 	"drover/internal/config"
 	"drover/internal/entra"
 	"drover/internal/registration"
@@ -30,13 +31,22 @@ func newAppCommand() *cobra.Command {
 // the config.
 type appOptions struct {
 	name, home, cloud, signInWith string
+	homeID                        string // of home, as the sign-in tells it
+	browser, device, noOpen       bool
+	keyFile                       string // where a certificate's key is kept if not sealed
+	inFiles                       bool   // it is, by the config or by keyFile
+	unconfigured                  bool   // there is no config yet
 }
 
 func (o *appOptions) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.home, "home", "", "the MSSP's own tenant, in which the app is registered: ID or domain")
 	f.StringVar(&o.cloud, "cloud", "", "cloud of that tenant (default: as the config says, else "+entra.DefaultCloud+")")
-	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in; the default is Microsoft Graph Command Line Tools")
+	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in: a public client with http://localhost; the default is Microsoft Graph Command Line Tools")
+	f.BoolVar(&o.browser, "browser", false, "sign in with a browser on this machine (the default where there is one)")
+	f.BoolVar(&o.device, "device", false, "sign in anywhere, with a code that is typed there (the default elsewhere)")
+	f.BoolVar(&o.noOpen, "no-open", false, "do not open a browser, only print the address")
+	c.MarkFlagsMutuallyExclusive("browser", "device")
 }
 
 // appName is the optional argument: an app's name in the config.
@@ -59,6 +69,7 @@ func (o *appOptions) begin(c *cobra.Command, args []string) (*app, error) {
 	if errors.Is(err, os.ErrNotExist) || noConfig(c) {
 		path, _ := c.Flags().GetString("config")
 		cfg, err = config.Parse(path, []byte("{}"))
+		o.unconfigured = true
 	}
 	if err != nil {
 		return nil, err
@@ -86,16 +97,21 @@ var domainOrID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 // graph signs the admin in at the home tenant and returns Graph.
 func (o *appOptions) graph(c *cobra.Command, a *app) (*registration.Client, error) {
+	o.home = cmp.Or(o.home, a.cfg.Apps[o.name].HomeTenant)
 	if o.home == "" {
-		return nil, usageError{errors.New("name the tenant in which the app is registered, the MSSP's own: --home ID or domain")}
+		return nil, usageError{errors.New("name the tenant in which the app is registered, the MSSP's own: --home ID or domain, or home_tenant: of the app")}
 	}
 	if !domainOrID.MatchString(o.home) {
 		return nil, usageError{fmt.Errorf("%q is neither a tenant ID nor a domain", o.home)}
 	}
 	cloud := a.clouds[o.cloud]
-	token, err := graphSignIn(c.Context(), signInRequest{cloud: cloud, http: a.https[o.cloud], home: o.home, clientID: o.signInWith, say: c.ErrOrStderr()})
+	token, err := graphSignIn(c.Context(), signInRequest{tokens: a.tokens, cloud: cloud, home: o.home, clientID: o.signInWith, device: o.device || !o.browser && !browserHere(), noOpen: o.noOpen, say: c.ErrOrStderr()})
 	if err != nil {
 		return nil, err
+	}
+	// A domain names a directory; what the customers enter is its ID.
+	if d, ok := entra.Describe(token); ok && drover.IsGUID(d.TID) {
+		o.homeID = strings.ToLower(d.TID)
 	}
 	return registration.New(registration.Options{HTTP: a.https[o.cloud], Graph: cloud.Graph, Token: token}), nil
 }
@@ -115,10 +131,30 @@ func (o *appOptions) files(c *cobra.Command, cfg *config.Config) (f appFiles, er
 	}
 	base := filepath.Join(dir, "apps", o.name)
 	f = appFiles{cert: base + ".pem", key: base + ".key", secret: base + ".secret", record: base + ".json"}
-	if have, ok := cfg.Apps[o.name]; ok && have.Certificate != nil {
-		f.cert, f.key = have.Certificate.File, have.Certificate.KeyFile
+	have := cfg.Apps[o.name].Certificate
+	if have != nil && !have.Sealed {
+		f.cert, f.key, o.inFiles = have.File, have.KeyFile, true
+	}
+	if o.keyFile != "" {
+		if f.key, err = filepath.Abs(o.keyFile); err != nil {
+			return f, err
+		}
+		f.cert, o.inFiles = strings.TrimSuffix(f.key, ".key")+".pem", true
 	}
 	return f, nil
+}
+
+// where is the place of an app's certificates.
+func (o *appOptions) where(c *cobra.Command, appID string, f appFiles) appPairs {
+	if o.inFiles {
+		return filePairs{f.cert, f.key}
+	}
+	return sealedPairs{c, admin.AppRef{ClientID: appID, Cloud: o.cloud}}
+}
+
+// keyFlag is the choice of files.
+func (o *appOptions) keyFlag(c *cobra.Command) {
+	c.Flags().StringVar(&o.keyFile, "key-file", "", "keep the certificate's key in this file, and the certificate beside it (.pem), in place of the ledger")
 }
 
 // permissionFlags are the sources that are to be read, and more permissions.
@@ -138,7 +174,9 @@ func names(list []drover.SourceID) (out []string) {
 
 // list is what the app asks for: for each source the first permission that opens
 // it. The SIEM API has none: the customer's portal lists the app (reference
-// mssp-onboarding §4).
+// mssp-onboarding §4). But a sign-in for it is refused (AADSTS650057) unless the
+// registration names the API whose audience its tokens have (§2): by the least
+// permission there is, a signed-in user's own profile.
 func (p permissionFlags) list() (out []registration.Permission, err error) {
 	add := func(api, value string) {
 		if one := (registration.Permission{API: api, Value: value}); !slices.Contains(out, one) {
@@ -149,6 +187,9 @@ func (p permissionFlags) list() (out []registration.Permission, err error) {
 		id := drover.SourceID(s)
 		if !slices.Contains(allSources, id) {
 			return nil, unknownSource(id)
+		}
+		if id == drover.SIEMDetections {
+			out = append(out, registration.Permission{API: registration.OldGraph, Value: "User.Read", Scope: true})
 		}
 		if wants := entra.Wants(id); wants != nil {
 			add(map[bool]string{true: registration.Defender, false: registration.Graph}[id == drover.MDEAlerts], wants[0])
@@ -189,15 +230,6 @@ func (m modelFlags) displayName(home string) string {
 // say prints lines, and keeps the first error.
 func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 
-// signInRequest is who signs in, and where.
-type signInRequest struct {
-	cloud    entra.Cloud
-	http     httpDoer
-	home     string // tenant: ID or domain
-	clientID string
-	say      io.Writer // where it is told what to do
-}
-
 // graphSignIn signs an admin in to Graph and returns a delegated token that may
 // register applications. Tests put another in its place.
-var graphSignIn func(context.Context, signInRequest) (drover.Secret, error) = deviceSignIn
+var graphSignIn func(context.Context, signInRequest) (drover.Secret, error) = signInToGraph

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"drover"
 	"drover/internal/admin"
+	"drover/internal/config"
 	"drover/internal/registration"
 )
 
@@ -26,7 +26,9 @@ type knownApp struct {
 	graph  *registration.Client
 	app    *registration.Application
 	perms  []registration.Permission
-	certs  []*x509.Certificate
+	pairs  appPairs
+	certs  []*x509.Certificate // those of pairs
+	config config.App
 }
 
 // justMade is how long an app that is not to be seen may still be on its way to
@@ -45,8 +47,9 @@ func (o *appOptions) find(c *cobra.Command, args []string) (k knownApp, a *app, 
 	if k.record, recorded, err = readRecord(k.files.record); err != nil {
 		return k, nil, err
 	}
-	if k.certs, err = readCertificates(k.files.cert); err != nil {
-		return k, nil, err
+	k.config = a.cfg.Apps[o.name]
+	if _, err := os.Stat(k.files.cert); err == nil && k.config.ClientID == "" {
+		o.inFiles = true // the config's lines have not been added yet
 	}
 	id := cmp.Or(a.cfg.Apps[o.name].ClientID, k.record.AppID)
 	if id == "" {
@@ -55,7 +58,13 @@ func (o *appOptions) find(c *cobra.Command, args []string) (k knownApp, a *app, 
 	if recorded && !strings.EqualFold(id, k.record.AppID) {
 		return k, nil, usageError{fmt.Errorf("the config names %s as app %s, and %s is the record of %s: move that file away", id, o.name, k.files.record, k.record.AppID)}
 	}
-	o.home = cmp.Or(o.home, k.record.Home)
+	k.pairs = o.where(c, id, k.files)
+	if o.inFiles || !o.unconfigured {
+		if k.certs, err = k.pairs.certificates(c.Context()); err != nil {
+			return k, nil, err
+		}
+	}
+	o.home = cmp.Or(o.home, k.config.HomeTenant, k.record.Home)
 	if k.graph, err = o.graph(c, a); err != nil {
 		return k, nil, err
 	}
@@ -164,16 +173,18 @@ const rotateLead = time.Hour
 func newAppRotate() *cobra.Command {
 	var o appOptions
 	var days int
-	var secret, certificate, removeOld bool
+	var secret, certificate, removeOld, sealed bool
 	c := &cobra.Command{Use: "rotate [NAME]", Short: "Give the application a new credential beside the one in use",
 		Long: `rotate makes a new certificate, registers it beside the old one and puts it with
-its key into the two files of the config. A running drover uses it from an hour
+its key where the old one is: sealed in the ledger, or in the two files of the config
+(--key-file and --sealed choose another place). A running drover uses it from an hour
 later on, when every server of Entra knows it; until then, and if it has to be
 taken back, the old one works. An app that the config has with a client secret is
 given another secret, unless --certificate says that it is to have one instead.
 
---remove-old takes away what drover made and does not use any more: from the
-application, and from the files. What others made stays.`,
+--remove-old takes away what drover made and does not use any more: certificates
+from the application and from where their keys are, client secrets that the config
+does not name. What others made stays.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if days < 1 || days > mostDays {
 				return usageError{fmt.Errorf("--days must be 1 to %d", mostDays)}
@@ -181,8 +192,8 @@ application, and from the files. What others made stays.`,
 			if secret && certificate {
 				return usageError{errors.New("one of --secret and --certificate")}
 			}
-			if secret && removeOld {
-				return usageError{errors.New("--remove-old is for certificates; old secrets are removed in the portal")}
+			if sealed && o.keyFile != "" {
+				return usageError{errors.New("one of --sealed and --key-file")}
 			}
 			k, a, err := o.find(c, args)
 			proof := ""
@@ -196,6 +207,13 @@ application, and from the files. What others made stays.`,
 				return usageError{fmt.Errorf("the app %s proves itself by %s, which the host renews: there is nothing to roll over; --certificate gives it one beside that", o.name, proof)}
 			case removeOld:
 				return k.removeOld(c.Context(), c.OutOrStdout(), time.Now())
+			case sealed && o.inFiles:
+				o.inFiles = false
+				k.pairs = o.where(c, k.app.AppID, k.files)
+				if k.certs, err = k.pairs.certificates(c.Context()); err != nil {
+					return err
+				}
+				return k.newCertificate(c, o, days)
 			case secret, a.cfg.Apps[o.name].Secret != nil && !certificate:
 				return k.newSecret(c, o, days)
 			}
@@ -206,54 +224,40 @@ application, and from the files. What others made stays.`,
 	f.IntVar(&days, "days", usualDays, "how long the new one is good")
 	f.BoolVar(&secret, "secret", false, "make a client secret")
 	f.BoolVar(&certificate, "certificate", false, "make a certificate")
-	f.BoolVar(&removeOld, "remove-old", false, "take away certificates that are not used any more")
+	f.BoolVar(&removeOld, "remove-old", false, "take away certificates and secrets that are not used any more")
+	f.BoolVar(&sealed, "sealed", false, "seal the new key in the ledger, though the config has files")
+	o.keyFlag(c)
 	return c
-}
-
-// inUse is the certificate that a running drover uses: of the valid ones the one
-// that began last, as entra.ParseCertificate has it.
-func (k knownApp) inUse(now time.Time) *x509.Certificate {
-	var best *x509.Certificate
-	for _, c := range k.certs {
-		if !now.Before(c.NotBefore) && now.Before(c.NotAfter) && (best == nil || c.NotBefore.After(best.NotBefore)) {
-			best = c
-		}
-	}
-	return best
 }
 
 func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error {
 	now := time.Now()
 	from := now.Add(rotateLead)
-	if k.inUse(now) == nil { // nothing to go on with meanwhile
+	if inUse(k.certs, now) == nil { // nothing to go on with meanwhile
 		from = now.Add(-5 * time.Minute)
 	}
 	cert, certPEM, keyPEM, err := newCertificate(k.app.Name, from, now.AddDate(0, 0, days))
 	if err != nil {
 		return err
 	}
-	// The key is on disk before anybody knows the certificate. Alone it does
-	// nothing: a key is used with its certificate.
-	keys, err := os.ReadFile(k.files.key)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := appendPrivate(k.files.key, keyPEM); err != nil {
+	// The key is on disk before anybody knows the certificate.
+	undo, err := k.pairs.addKey(c.Context(), keyPEM)
+	if err != nil {
 		return err
 	}
 	id, err := k.register(c.Context(), cert, now)
 	if err != nil {
 		if drover.KindOf(err) != drover.Transient { // else it may have been registered
-			err = errors.Join(err, writePrivate(k.files.key, keys, true))
+			err = errors.Join(err, undo())
 		}
 		return err
 	}
 	k.record.Credentials = append(k.record.Credentials, id)
-	if err := errors.Join(appendPrivate(k.files.cert, certPEM), writeRecord(k.files.record, k.record)); err != nil {
+	if err := errors.Join(k.pairs.addCertificate(c.Context(), certPEM), writeRecord(k.files.record, k.record)); err != nil {
 		return denied("keep the new certificate", "the app has it (key ID "+id+"), and drover will not use it: make room or mend the rights, and rotate again", err)
 	}
 	say(c.OutOrStdout(), "the app has a new certificate (key ID %s), used from %s on, good until %s", id, from.UTC().Format("2006-01-02 15:04Z"), day(cert.NotAfter))
-	say(c.OutOrStdout(), "%s", appLines(o.name, k.app.AppID, o.cloud, "certificate", k.files, cert.NotAfter))
+	say(c.OutOrStdout(), "%s", appLines(o.name, k.app.AppID, o.cloud, "certificate", k.pairs, k.files, cert.NotAfter))
 	return nil
 }
 
@@ -261,12 +265,10 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 // touches no other; where there is none, or Graph does not take it, by replacing
 // the list.
 func (k knownApp) register(ctx context.Context, cert *x509.Certificate, now time.Time) (keyID string, err error) {
-	if used := k.inUse(now); used != nil {
-		if key, ok := keyOf(k.files.key, used); ok {
-			id, err := k.graph.AddProven(ctx, k.app, cert, keyName(now), used, key, now)
-			if kind := drover.KindOf(err); err == nil || kind != drover.Denied && kind != drover.Refused {
-				return id, err
-			}
+	if proof, ok := k.pairs.prove(ctx, k.app.ObjectID, now); ok {
+		id, err := k.graph.AddProven(ctx, k.app, cert, keyName(now), proof)
+		if kind := drover.KindOf(err); err == nil || kind != drover.Denied && kind != drover.Refused {
+			return id, err
 		}
 	}
 	return k.graph.AddCertificate(ctx, k.app.AppID, cert, keyName(now), nil)
@@ -289,39 +291,5 @@ func (k knownApp) newSecret(c *cobra.Command, o appOptions, days int) error {
 	}
 	say(c.OutOrStdout(), "# the app has a new client secret (key ID %s); add to app %s in drover.yaml:", id, o.name)
 	say(c.OutOrStdout(), "    next_secret: {file: %q}\n    next_secret_until: %s", path, day(until))
-	return nil
-}
-
-// removeOld takes away drover's certificates but the one in use and those that
-// begin later.
-func (k knownApp) removeOld(ctx context.Context, out io.Writer, now time.Time) error {
-	used := k.inUse(now)
-	if used == nil {
-		return usageError{errors.New("no certificate of the config is valid now: nothing is removed")}
-	}
-	var drop []string
-	var keep []*x509.Certificate
-	for _, cert := range k.certs {
-		if !cert.NotBefore.Before(used.NotBefore) {
-			keep = append(keep, cert)
-		}
-	}
-	for _, x := range k.app.Keys {
-		if slices.Contains(k.record.Credentials, x.ID) && !slices.ContainsFunc(keep, x.Is) {
-			drop = append(drop, x.ID)
-		}
-	}
-	if len(drop) == 0 {
-		say(out, "there is nothing to remove")
-		return nil
-	}
-	if _, err := k.graph.AddCertificate(ctx, k.app.AppID, nil, "", drop); err != nil {
-		return err
-	}
-	k.record.Credentials = slices.DeleteFunc(k.record.Credentials, func(id string) bool { return slices.Contains(drop, id) })
-	if err := errors.Join(keepPairs(k.files, keep), writeRecord(k.files.record, k.record)); err != nil {
-		return err
-	}
-	say(out, "removed from the app: %s", strings.Join(drop, ", "))
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drover"
+	"drover/internal/admin"
 	"drover/internal/entra"
 	"drover/internal/registration"
 )
@@ -34,20 +36,22 @@ type createFlags struct {
 	credential, issuer, subject, tokenAudience string
 	days                                       int
 	single, another                            bool
+	pairs                                      appPairs // of the certificate, once the app is there
 }
 
 func newAppCreate() *cobra.Command {
 	var o createFlags
 	c := &cobra.Command{
 		Use: "create [NAME]", Short: "Register the application through Microsoft Graph",
-		Long: `create signs an admin of the MSSP in by device code and registers the application
+		Long: `create signs an admin of the MSSP in and registers the application
 in the MSSP's own tenant: multi-tenant, with redirect URIs, with permissions to
 read and none beyond, and with one credential. NAME is the app's name in the
 config (default: default). It prints the lines of the config to add.
 
-A certificate's key is made here and never leaves this machine: it is written
-beside the config, for its owner alone. A secret is written there too and is
-never printed. With --customer the app is for that customer alone.`,
+A certificate's key is made here and never leaves this machine: it is sealed in the
+ledger, or with --key-file written into a file for its owner alone. A secret is
+written beside the config and is never printed. With --customer the app is for
+that customer alone.`,
 		Example: "  drover app create --home mssp.example\n  drover app create contoso --home mssp.example --customer Contoso --credential secret --days 180",
 		RunE: func(c *cobra.Command, args []string) error {
 			a, err := o.begin(c, args)
@@ -61,6 +65,7 @@ never printed. With --customer the app is for that customer alone.`,
 	o.permissionFlags.flags(c)
 	o.modelFlags.flags(c)
 	f := c.Flags()
+	o.keyFlag(c)
 	f.StringVar(&o.credential, "credential", "certificate", "how the app proves itself: certificate, secret or federated")
 	f.IntVar(&o.days, "days", usualDays, "how long the certificate or secret is good")
 	f.StringVar(&o.issuer, "issuer", "", "federated: issuer of the tokens that are trusted")
@@ -88,6 +93,9 @@ func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f
 	if o.tokenAudience = cmp.Or(o.tokenAudience, a.clouds[o.cloud].TokenExchange); o.credential == "federated" && o.tokenAudience == "" {
 		return plan, f, usageError{fmt.Errorf("the audience of federated tokens is not known in the cloud %s: name it by --token-audience", o.cloud)}
 	}
+	if o.keyFile != "" && o.credential != "certificate" {
+		return plan, f, usageError{errors.New("--key-file is for a certificate")}
+	}
 	plan = registration.Plan{Name: o.displayName(o.home), Audience: registration.ManyTenants, Redirects: o.redirects}
 	if o.single {
 		plan.Audience = registration.OneTenant
@@ -97,6 +105,15 @@ func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f
 	}
 	if f, err = o.files(c, a.cfg); err != nil {
 		return plan, f, err
+	}
+	if o.credential == "certificate" && !o.inFiles {
+		if o.unconfigured {
+			return plan, f, usageError{&drover.Error{Op: "keep the app's key", Kind: drover.Refused, Err: errors.New("there is no config, which says in which ledger the key is sealed"), Hint: "begin with a file of examples/, or keep the key in a file: --key-file FILE"}}
+		}
+		// That it can be sealed is known before anybody signs in.
+		if err := withOperator(c, func(admin.API) error { return nil }); err != nil {
+			return plan, f, err
+		}
 	}
 	return plan, f, absent(f.cert, f.key, f.secret, f.record)
 }
@@ -117,7 +134,7 @@ func (o *createFlags) run(c *cobra.Command, a *app) error {
 	}
 	now := time.Now()
 	until := now.AddDate(0, 0, o.days)
-	if o.credential == "certificate" {
+	if o.credential == "certificate" && o.inFiles {
 		// The key is on disk before anybody knows the certificate.
 		var certPEM, keyPEM []byte
 		if plan.Certificate, certPEM, keyPEM, err = newCertificate(plan.Name, now.Add(-5*time.Minute), until); err != nil {
@@ -152,7 +169,7 @@ func (o *createFlags) run(c *cobra.Command, a *app) error {
 
 // unfinished says what exists where not all of it could be made.
 func unfinished(appID string, err error) error {
-	return &drover.Error{Op: "finish the app", Kind: drover.KindOf(err), Err: err, Hint: cmp.Or(drover.HintOf(err), "the app "+appID+" exists: delete it in the portal, move its files away and begin again, or give it what is missing there")}
+	return &drover.Error{Op: "finish the app", Kind: drover.KindOf(err), Err: err, Hint: cmp.Or(drover.HintOf(err), "the app "+appID+" exists: finish it by drover app rotate; or delete it in the portal, move its files away and begin again")}
 }
 
 // keyName is what a credential of drover's is called in the directory.
@@ -161,6 +178,10 @@ func keyName(now time.Time) string { return "drover " + now.UTC().Format("2006-0
 // credit gives the app the credential that cannot come with it.
 func (o *createFlags) credit(c *cobra.Command, graph *registration.Client, r *registration.Record, files appFiles, until time.Time) error {
 	switch o.credential {
+	case "certificate":
+		if o.pairs = o.where(c, r.AppID, files); !o.inFiles {
+			return o.seal(c.Context(), graph, r, until)
+		}
 	case "secret":
 		s, id, err := graph.AddSecret(c.Context(), r.AppID, keyName(time.Now()), until)
 		if err != nil {
@@ -174,6 +195,25 @@ func (o *createFlags) credit(c *cobra.Command, graph *registration.Client, r *re
 		return graph.Trust(c.Context(), r.AppID, f)
 	}
 	return nil
+}
+
+// seal gives the app a certificate whose key is in the ledger before anybody
+// knows the certificate.
+func (o *createFlags) seal(ctx context.Context, graph *registration.Client, r *registration.Record, until time.Time) error {
+	now := time.Now()
+	cert, certPEM, keyPEM, err := newCertificate(r.Name, now.Add(-5*time.Minute), until)
+	if err != nil {
+		return err
+	}
+	if _, err := o.pairs.addKey(ctx, keyPEM); err != nil {
+		return err
+	}
+	id, err := graph.AddCertificate(ctx, r.AppID, cert, keyName(now), nil)
+	if err != nil {
+		return err
+	}
+	r.Credentials = append(r.Credentials, id)
+	return o.pairs.addCertificate(ctx, certPEM)
 }
 
 // complete reads the app once more and writes down what drover made of it.
@@ -196,9 +236,12 @@ func (o *createFlags) complete(c *cobra.Command, graph *registration.Client, r *
 // tell prints the lines of the config, and what comes next.
 func (o *createFlags) tell(w io.Writer, cloud entra.Cloud, r registration.Record, f appFiles, until time.Time) {
 	say(w, "# add to drover.yaml:")
-	say(w, "%s", appLines(o.name, r.AppID, o.cloud, o.credential, f, until))
+	say(w, "%s", appLines(o.name, r.AppID, o.cloud, o.credential, o.pairs, f, until))
 	if o.credential == "federated" {
 		say(w, "%s", o.federatedLine(cloud))
+	}
+	if o.homeID != "" {
+		say(w, "    home_tenant: %s", o.homeID)
 	}
 	if o.single {
 		return
@@ -233,14 +276,14 @@ func (o *createFlags) federatedLine(cloud entra.Cloud) string {
 
 // appLines are the lines of the config for an app; what a federated one proves
 // itself by comes behind them.
-func appLines(name, appID, cloud, credential string, f appFiles, until time.Time) string {
+func appLines(name, appID, cloud, credential string, pairs appPairs, f appFiles, until time.Time) string {
 	lines := []string{"apps:", "  " + name + ":", "    client_id: " + appID}
 	if cloud != "worldwide" {
 		lines = append(lines, "    cloud: "+cloud)
 	}
 	switch credential {
 	case "certificate":
-		lines = append(lines, fmt.Sprintf("    certificate: {file: %q, key_file: %q}", f.cert, f.key))
+		lines = append(lines, "    "+pairs.line())
 	case "secret":
 		lines = append(lines, fmt.Sprintf("    secret: {file: %q}", f.secret), "    secret_until: "+until.UTC().Format(time.DateOnly))
 	}

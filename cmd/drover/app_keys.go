@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -112,44 +111,4 @@ func writeRecord(path string, r registration.Record) error {
 		return err
 	}
 	return writePrivate(path, append(text, '\n'), true)
-}
-
-// keyOf finds the key of a certificate in a file of keys.
-func keyOf(path string, cert *x509.Certificate) (*rsa.PrivateKey, bool) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, false
-	}
-	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
-		pair, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), pem.EncodeToMemory(b))
-		if key, ok := pair.PrivateKey.(*rsa.PrivateKey); err == nil && ok {
-			return key, true
-		}
-	}
-	return nil, false
-}
-
-// keepPairs rewrites an app's two files with some of the certificates and the
-// keys that belong to them.
-func keepPairs(f appFiles, keep []*x509.Certificate) error {
-	text, err := os.ReadFile(f.key)
-	if err != nil {
-		return err
-	}
-	var certs, keys []byte
-	for _, c := range keep {
-		certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
-		one := pem.EncodeToMemory(b)
-		for _, c := range keep {
-			if _, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), one); err == nil {
-				keys = append(keys, one...)
-			}
-		}
-	}
-	if f.cert == f.key {
-		return writePrivate(f.key, append(certs, keys...), true)
-	}
-	return errors.Join(writePrivate(f.cert, certs, true), writePrivate(f.key, keys, true))
 }

@@ -95,12 +95,19 @@ func printManual(w io.Writer, m manual) {
 	var lines []string
 	for _, p := range m.perms {
 		where := "Microsoft APIs > Microsoft Graph"
-		if p.API == registration.Defender {
+		switch p.API {
+		case registration.Defender:
 			where = "APIs my organization uses > WindowsDefenderATP"
+		case registration.OldGraph:
+			where = "APIs my organization uses > Windows Azure Active Directory"
 		}
-		lines = append(lines, where+" > Application permissions > "+p.Value)
+		kind := " > Application permissions > "
+		if p.Scope {
+			kind = " > Delegated permissions > "
+		}
+		lines = append(lines, where+kind+p.Value)
 	}
-	lines = append(lines, "and no other; the delegated User.Read that is there already may be removed")
+	lines = append(lines, "and no other; the delegated User.Read of Microsoft Graph that is there already may be removed")
 	step("API permissions > Add a permission:", lines...)
 	switch m.credential {
 	case "certificate":
@@ -117,7 +124,7 @@ func printManual(w io.Writer, m manual) {
 	}
 	step("Owners: only who must be able to change the app; each can add a credential and so read every customer.")
 	step("Each customer's Privileged Role Administrator opens, signs in and accepts (their tenant ID in it):", consentLink(m.cloud, m.appID, m.m.redirects))
-	step("Add to drover.yaml:", strings.Split(appLines(m.o.name, m.appID, m.o.cloud, m.credential, m.files, until), "\n")...)
+	step("Add to drover.yaml:", strings.Split(appLines(m.o.name, m.appID, m.o.cloud, m.credential, filePairs{m.files.cert, m.files.key}, m.files, until), "\n")...)
 	step("See that it works, for each customer:",
 		"drover tenant add CUSTOMER-TENANT-ID --name CUSTOMER --app "+m.o.name,
 		"drover tenant check CUSTOMER")

@@ -60,18 +60,15 @@ func (b *backfill) run(c *cobra.Command) (err error) {
 	if b.asked.Tenant == "" {
 		return usageError{errors.New("say which tenant: --tenant NAME|ID")}
 	}
-	cfg, err := load(c)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}
-	a, err := newApp(cfg, logger(cfg), nil)
-	if err != nil {
-		return err
-	}
+	a.log = logger(a.cfg)
 	err = a.openLedger(c.Context())
 	if errors.Is(err, ledger.ErrLocked) {
-		if _, serr := os.Stat(filepath.Join(cfg.Ledger.Dir, admin.SocketName)); serr == nil {
-			return b.ask(c.Context(), admin.Dial(cfg.Ledger.Dir))
+		if _, serr := os.Stat(filepath.Join(a.cfg.Ledger.Dir, admin.SocketName)); serr == nil {
+			return b.ask(c.Context(), admin.Dial(a.cfg.Ledger.Dir))
 		}
 	}
 	if err != nil {

@@ -45,11 +45,7 @@ func subject(c *cobra.Command) error {
 	if err := json.NewDecoder(c.InOrStdin()).Decode(&j); err != nil {
 		return err
 	}
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}
@@ -77,7 +73,7 @@ func subject(c *cobra.Command) error {
 	var m measure
 	switch {
 	case j.What == "drover":
-		m, err = a.measured(c.Context(), cfg, tenants, j)
+		m, err = a.measured(c.Context(), a.cfg, tenants, j)
 	case j.Window > 0:
 		m, err = a.barePoll(c.Context(), tenants, j)
 	default:

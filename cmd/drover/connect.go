@@ -61,7 +61,7 @@ Addresses and codes are printed for you alone: who opens them signs in for you.`
 	f.BoolVar(&o.agree, "admin-consent", false, "read with the app's own permissions, to which an admin consents (the default)")
 	f.BoolVar(&o.v1, "v1", false, "use the v1 endpoints, as older app registrations need it")
 	f.StringVar(&o.redirect, "redirect", legacyRedirect, "redirect URI for --paste, as it is registered")
-	f.StringVar(&o.home, "home-tenant", "", "your own tenant's ID, to be shown where a customer must enter it")
+	f.StringVar(&o.home, "home-tenant", "", "your own tenant's ID, to be shown where a customer must enter it (default: home_tenant of the app)")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open a browser, only print the address")
 	f.BoolVar(&o.yes, "yes", false, "do not ask whether a tenant that consented before is the right one")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
@@ -77,11 +77,7 @@ Addresses and codes are printed for you alone: who opens them signs in for you.`
 }
 
 func (o *connecting) run(c *cobra.Command, who string) error {
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}
@@ -158,6 +154,9 @@ func (o *connecting) order(c *cobra.Command, a *app, who string) (onboard.Order,
 		return order, usageError{fmt.Errorf("the app %s has no secret, certificate, federated or managed_identity, so it has no permissions of its own: sign in by --browser, --device or --paste", t.App)}
 	}
 	order.ClientID = app.ClientID
+	if order.Home == "" {
+		order.Home = app.HomeTenant
+	}
 	cloud, err := a.clouds.Of(t)
 	order.Portal = cloud.Portal()
 	return order, err

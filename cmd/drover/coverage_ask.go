@@ -66,12 +66,7 @@ func (a *app) carried(s *coverage.Source, t drover.Tenant, p entra.Permissions) 
 
 // probe reads the newest minute.
 func probe(ctx context.Context, source drover.Source, t drover.Tenant, s *coverage.Source) error {
-	now := nowInstant()
-	pass := source.Read(t, drover.Span{From: now.Add(-minute), To: now})
-	if c, ok := pass.(interface{ Close() }); ok {
-		defer c.Close()
-	}
-	page, err := pass.Next(ctx)
+	page, err := newest(ctx, source, t)
 	s.Absent = page.Absent
 	for _, gap := range page.Skipped {
 		if gap.Provider != "" && !slices.Contains(s.Failed, gap.Provider) {
@@ -79,6 +74,16 @@ func probe(ctx context.Context, source drover.Source, t drover.Tenant, s *covera
 		}
 	}
 	return err
+}
+
+// newest reads the newest minute of a feed. The page's rows are not valid.
+func newest(ctx context.Context, source drover.Source, t drover.Tenant) (drover.Page, error) {
+	now := nowInstant()
+	pass := source.Read(t, drover.Span{From: now.Add(-minute), To: now})
+	if c, ok := pass.(interface{ Close() }); ok {
+		defer c.Close()
+	}
+	return pass.Next(ctx)
 }
 
 // answerOf says what a refusal means for coverage.

@@ -65,7 +65,7 @@ func (a *app) sayEndsOnce(ctx context.Context, now time.Time) {
 func (a *app) items() (items []expiry.Item, faults map[string]error) {
 	faults = make(map[string]error)
 	for _, name := range a.cfg.AppNames() {
-		switch i, ok, err := appEnds(a.cfg.Apps[name]); {
+		switch i, ok, err := a.appEnds(a.cfg.Apps[name]); {
 		case err != nil:
 			faults[name] = err
 		case ok:
@@ -92,15 +92,18 @@ func (a *app) receiverEnds(id drover.SinkID) (items []expiry.Item) {
 
 // appEnds says when an app's credential ends: of several the one in use. ok is
 // false if it has none.
-func appEnds(c config.App) (i expiry.Item, ok bool, err error) {
+func (a *app) appEnds(c config.App) (i expiry.Item, ok bool, err error) {
 	switch {
 	case c.Certificate != nil:
-		cert, err := certificateOf(c)
+		cert, err := a.certificateOf(c)
 		if err != nil {
 			return i, false, err
 		}
-		return expiry.Item{What: "the certificate of app " + c.Name, ID: cert.Thumbprint(), Until: cert.Until, Days: expiry.Credential,
-			Hint: "drover app rotate " + c.Name + " does it; or upload a new one to the app registration, then put it with its key into " + c.Certificate.File + " and " + c.Certificate.KeyFile}, true, nil
+		hint := "renew it: drover app rotate " + c.Name
+		if !c.Certificate.Sealed {
+			hint = "drover app rotate " + c.Name + " does it; or upload a new one to the app registration, then put it with its key into " + c.Certificate.File + " and " + c.Certificate.KeyFile
+		}
+		return expiry.Item{What: "the certificate of app " + c.Name, ID: cert.Thumbprint(), Until: cert.Until, Days: expiry.Credential, Hint: hint}, true, nil
 	case c.Secret != nil:
 		s, until, err := secretOf(c)
 		if err != nil {
@@ -138,7 +141,7 @@ func (a *app) checkApp(c config.App) []admin.Finding {
 	case c.ManagedIdentity != nil:
 		return []admin.Finding{{What: what, OK: true, Says: "proves itself by the managed identity " + c.ManagedIdentity.ClientID + " of this machine; Entra gives that no end"}}
 	}
-	i, ok, err := appEnds(c)
+	i, ok, err := a.appEnds(c)
 	switch {
 	case err != nil:
 		return []admin.Finding{{What: what, Says: err.Error(), Hint: admin.Hint(err)}}

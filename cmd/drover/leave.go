@@ -99,11 +99,7 @@ tenant: by the Entra admin center, or by one call of Microsoft Graph. It works f
 tenant that has been removed, too. drover tenant check says whether it was done.`,
 		Example: "  drover tenant leave-page contoso --html > contoso.html",
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a, err := newApp(cfg, discard(), nil)
+			a, err := loadApp(c)
 			if err != nil {
 				return err
 			}

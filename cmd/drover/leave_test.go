@@ -22,7 +22,7 @@ func TestATenantThatLeavesIsRemovedRecordedAndChecked(t *testing.T) {
 	must := func(code int, want string, args ...string) string {
 		t.Helper()
 		got, out, errs := droverCommand(t, append(args, "-c", cfg)...)
-		if got != code || !strings.Contains(out+errs, want) {
+		if got != code || !strings.Contains(oneLine(out+errs), oneLine(want)) {
 			t.Fatalf("%v: exit code %d, %q %q, want %q", args, got, out, errs, want)
 		}
 		return out

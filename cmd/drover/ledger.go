@@ -65,11 +65,7 @@ put an older copy of the ledger back, wherever that is: see docs/ledger.md.`,
 
 // withStore runs f with the ledger open in this process.
 func withStore(c *cobra.Command, f func(*app) error) error {
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}

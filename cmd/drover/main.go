@@ -88,6 +88,12 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	if errors.Is(err, errUnsure) {
 		return exitUnsure
 	}
+	if errors.Is(err, errRefused) {
+		return exitDenied
+	}
+	if errors.Is(err, errPassing) {
+		return exitPassing
+	}
 	if faults := config.IsFaults(err); faults != nil {
 		for _, f := range faults {
 			_, _ = fmt.Fprintf(w, "drover: %v\n", f)
@@ -163,7 +169,7 @@ none to the wrong place.
 		return usageError{fmt.Errorf("%w; see: %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", defaultConfig(), "config file")
-	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit(), newAlerts(), newManifest(), newBackfill(), newSIEMConfig(), newAppCommand(), newVault(), newRevoke())
+	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit(), newAlerts(), newManifest(), newBackfill(), newSIEMConfig(), newAppCommand(), newVault(), newRevoke(), newAADSTS())
 	return root
 }
 

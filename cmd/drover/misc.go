@@ -90,10 +90,15 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
+	opened := a.openLedger(c.Context())
 	for _, name := range cfg.AppNames() {
+		if app := cfg.Apps[name]; app.Certificate != nil && app.Certificate.Sealed && opened != nil {
+			say("app "+name, "its key is sealed in the ledger, which is not open here; drover tenant check and drover status say how it stands", nil)
+			continue
+		}
 		list = append(list, a.checkApp(cfg.Apps[name])...)
 	}
-	switch err := a.openLedger(c.Context()); {
+	switch err := opened; {
 	case errors.Is(err, ledger.ErrLocked):
 		say("ledger", "a running drover has it open, and the sinks with it; ask: drover status", nil)
 		return list, nil

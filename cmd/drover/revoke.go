@@ -143,15 +143,25 @@ func (a *app) revokeApp(c config.App, credentials []admin.CredentialStatus) (app
 	portal := cloud.AdminCenter
 	const because = "no new token for any customer is given to whoever has the old one; tokens that were given before are good until they end, after 60 to 90 minutes as a rule"
 	switch {
+	case c.Federated != nil:
+		r.Withdraw = append(r.Withdraw, withdrawal{"the federated credential, whose tokens come from " + c.Federated.TokenFile, "mssp", portal,
+			[]string{"App registrations, the application, Certificates & secrets, Federated credentials: delete it, and make one for another subject"}, because})
+	case c.ManagedIdentity != nil:
+		r.Withdraw = append(r.Withdraw, withdrawal{"the trust in the managed identity " + c.ManagedIdentity.ClientID, "mssp", portal,
+			[]string{"App registrations, the application, Certificates & secrets, Federated credentials: delete it; take the identity from the machine, and give a new machine another one"}, because})
 	case c.Certificate != nil:
-		r.Withdraw = append(r.Withdraw, withdrawal{"the certificate's key in " + c.Certificate.KeyFile, "mssp", portal,
+		where := "in " + c.Certificate.KeyFile
+		if c.Certificate.Sealed {
+			where = "sealed in the ledger"
+		}
+		r.Withdraw = append(r.Withdraw, withdrawal{"the certificate's key " + where, "mssp", portal,
 			[]string{"drover app rotate " + c.Name, "then, an hour later: drover app rotate " + c.Name + " --remove-old; or at once, which stops reading until the new one is valid: App registrations, the application, Certificates & secrets, delete the old certificate"}, because})
 	case c.Secret != nil:
 		r.Withdraw = append(r.Withdraw, withdrawal{"the client secret in " + tokenName(c.Secret) + " (and next_secret, if there is one)", "mssp", portal,
 			[]string{"drover app rotate " + c.Name, "then: App registrations, the application, Certificates & secrets, delete the old secret"}, because})
 	}
 	for _, s := range credentials {
-		if s.Tenant == "" && s.App == c.Name {
+		if s.Tenant == "" && s.App == c.Name && s.Kind != appKeyKind {
 			r.Withdraw = append(r.Withdraw, withdrawal{"the MSSP's own " + words(s.Kind), "mssp", portal,
 				[]string{"Users: open the user who signed in, choose Revoke sessions, and reset the password", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions", "then sign in again"}, "no new token is given for it"})
 		}

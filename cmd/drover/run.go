@@ -91,7 +91,8 @@ func (a *app) run(ctx context.Context) (err error) {
 		return err
 	}
 	local := a.local()
-	local.Started, local.Whole, local.Skew, local.EntraSkew = time.Now(), col.Whole, col.Skew, a.tokens.Skew
+	a.since = time.Now()
+	local.Started, local.Whole, local.Skew, local.EntraSkew = a.since, col.Whole, col.Skew, a.tokens.Skew
 	var shelves []audit.Sink
 	for _, d := range dests {
 		shelves = append(shelves, auditSink(d.ID, d.Sink))

@@ -98,11 +98,7 @@ func (o *siemConfig) run(c *cobra.Command) error {
 	if err := o.checkFlags(isTerminal(c.OutOrStdout())); err != nil {
 		return usageError{err}
 	}
-	cfg, err := load(c)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(cfg, discard(), nil)
+	a, err := loadApp(c)
 	if err != nil {
 		return err
 	}

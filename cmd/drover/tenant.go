@@ -192,29 +192,6 @@ func newTenantShow() *cobra.Command {
 	return c
 }
 
-func newTenantCheck() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{Use: "check NAME|ID", Short: "Get a token and make a test call to each feed; of a removed tenant, whether a token can still be had", Args: oneArg("a tenant's name or ID"), RunE: func(c *cobra.Command, args []string) error {
-		return withOperator(c, func(api admin.API) error {
-			res, err := api.CheckTenant(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = printJSON(c.OutOrStdout(), res)
-			} else {
-				err = printFindings(c.OutOrStdout(), res.Findings)
-			}
-			if err == nil && !res.OK() {
-				err = errFinding
-			}
-			return err
-		})
-	}}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
 // sayFindings prints a list of findings, and ends a command in which one is not
 // well.
 func sayFindings(w io.Writer, list []admin.Finding, asJSON bool) error {

@@ -53,6 +53,7 @@ type app struct {
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
 	meter     meter
+	since     time.Time           // when it began to read, zero if it does not
 	steady    bool                // feeds are read at the interval, whatever happens; only the benchmark wants that
 	heard     func(collect.Event) // of what happens to feeds; only the benchmark has one
 }
@@ -71,6 +72,16 @@ func load(c *cobra.Command) (*config.Config, error) {
 		return nil, usageError{&drover.Error{Op: "read the config", Kind: drover.Refused, Err: fmt.Errorf("there is no %s", path), Hint: "name one with --config, or begin with a file of examples/"}}
 	}
 	return cfg, err
+}
+
+// loadApp puts the program together from the config that the command line names,
+// for a command that speaks for itself.
+func loadApp(c *cobra.Command) (*app, error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, err
+	}
+	return newApp(cfg, discard(), nil)
 }
 
 // logger writes what the config asks for to standard error.
@@ -135,7 +146,7 @@ func (a *app) apps() map[string]entra.App {
 		case c.ManagedIdentity != nil:
 			e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
 		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
+			e.Certificate = func() (*entra.Certificate, error) { return a.certificateOf(c) }
 		case c.Secret != nil:
 			e.Secret = func() (drover.Secret, error) {
 				s, _, err := secretOf(c)
@@ -145,15 +156,6 @@ func (a *app) apps() map[string]entra.App {
 		out[name] = e
 	}
 	return out
-}
-
-// certificateOf returns an app's certificate to use now.
-func certificateOf(c config.App) (*entra.Certificate, error) {
-	cert, key, err := c.Certificate.Read()
-	if err != nil {
-		return nil, err
-	}
-	return entra.ParseCertificate(cert, key.Bytes(), time.Now())
 }
 
 // secretOf returns an app's client secret to use now, and when it ends.
@@ -366,6 +368,7 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: a.seal,
 		SignIn:           a.signIn,
 		Cover:            a.cover,
+		AppKeys:          (*appRing)(a),
 		CheckKeys:        a.checkKeys,
 		RotateKey:        a.rotateKey,
 	}
@@ -383,64 +386,25 @@ func (a *app) revisions() map[drover.SinkID]revision.Choice {
 // operator opens the ledger, or asks the process that has it open. close must
 // be called.
 func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
-	cfg, err := load(c)
+	a, err := loadApp(c)
 	if err != nil {
 		return nil, nil, err
 	}
 	running := func() error { return nil }
 	// A process that runs has its key: no keyring and no Key Vault is asked once
 	// more.
-	if admin.Answers(cfg.Ledger.Dir) {
-		return admin.Dial(cfg.Ledger.Dir), running, nil
-	}
-	a, err := newApp(cfg, discard(), nil)
-	if err != nil {
-		return nil, nil, err
+	if admin.Answers(a.cfg.Ledger.Dir) {
+		return admin.Dial(a.cfg.Ledger.Dir), running, nil
 	}
 	err = a.openLedger(c.Context())
 	// It may have begun to answer only now.
-	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(cfg.Ledger.Dir) {
-		return admin.Dial(cfg.Ledger.Dir), running, nil
+	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(a.cfg.Ledger.Dir) {
+		return admin.Dial(a.cfg.Ledger.Dir), running, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	return a.local(), a.closeLedger, nil
-}
-
-// checkTenant gets a token and reads the newest minute of each feed.
-func (a *app) checkTenant(ctx context.Context, t drover.Tenant) (out []admin.Finding) {
-	if t.State == drover.Removed {
-		return a.checkGone(ctx, t)
-	}
-	a.tokens.Forget(t.ID)
-	if c, ok := a.cfg.Apps[t.App]; ok {
-		out = append(out, a.checkApp(c)...)
-	}
-	now := drover.NoInstant
-	for _, s := range a.sources() {
-		if !slices.Contains(t.Sources, s.ID()) {
-			continue
-		}
-		if err := a.serves(t, s.ID()); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		if _, err := a.tokens.Token(ctx, t, s.ID()); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()) + " token", Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		out = append(out, admin.Finding{What: string(s.ID()) + " token", OK: true, Says: "Entra gave a token that fits"})
-		if now == drover.NoInstant {
-			now = nowInstant()
-		}
-		if _, err := s.Read(t, drover.Span{From: now.Add(-minute), To: now}).Next(ctx); err != nil {
-			out = append(out, admin.Finding{What: string(s.ID()), Says: err.Error(), Hint: admin.Hint(err)})
-			continue
-		}
-		out = append(out, admin.Finding{What: string(s.ID()), OK: true, Says: "the API answers"})
-	}
-	return out
 }
 
 // discard is the log of commands that speak for themselves.

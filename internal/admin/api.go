@@ -17,10 +17,14 @@ type API interface {
 	Backfilling
 	Listing
 	Vaulting
+	AppKeys
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
-	CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error)
+	// CheckTenants tells of tenants one by one, in no order and never two at
+	// once, until each returns an error. What is wrong with one is told of it and
+	// ends no other's check.
+	CheckTenants(ctx context.Context, q CheckQuery, each func(Checked) error) error
 	// Coverage tells of tenants one by one, in no order and never two at once,
 	// and last of two or more together, until each returns an error. One tenant's failure is told and ends no
 	// other's, unless it is the only one.
@@ -136,32 +140,6 @@ type SignInStatus struct {
 type HoldStatus struct {
 	Why   string         `json:"why"`
 	Since drover.Instant `json:"since"`
-}
-
-// Finding is one result of a check.
-type Finding struct {
-	What string `json:"what"` // token, roles, graph.alerts …
-	OK   bool   `json:"ok"`
-	Says string `json:"says"`
-	Warn bool   `json:"warn,omitempty"` // it works, and not for long
-	Hint string `json:"hint,omitempty"`
-}
-
-// TenantCheck is what a test call to each feed brought.
-type TenantCheck struct {
-	Tenant   drover.TenantID `json:"tenant"`
-	Name     string          `json:"name"`
-	Findings []Finding       `json:"findings"`
-}
-
-// OK reports whether everything works.
-func (c TenantCheck) OK() bool {
-	for _, f := range c.Findings {
-		if !f.OK {
-			return false
-		}
-	}
-	return true
 }
 
 // SinkStatus is how far a sink has taken everything.

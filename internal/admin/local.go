@@ -18,6 +18,8 @@ import (
 // Local answers from an open ledger.
 type Local struct {
 	Store ledger.Store
+	// AppKeys keeps apps' keys in the store; nil where nobody asks for them.
+	AppKeys
 	// Known says what the config allows; nil members allow everything.
 	Clouds, Apps []string
 	Sinks        []drover.SinkID
@@ -27,8 +29,9 @@ type Local struct {
 	Routed    func(t drover.Tenant, from drover.SourceID, to drover.SinkID) bool
 	// DefaultStart is what a tenant begins with when none is said.
 	DefaultStart string
-	// Check makes a test call to each feed of a tenant. It may be nil.
-	Check func(ctx context.Context, t drover.Tenant) []Finding
+	// Check asks for a tenant's tokens and makes a test call to each feed. s is
+	// what the ledger knows of it. It may be nil.
+	Check func(ctx context.Context, t drover.Tenant, s TenantStatus, fresh bool) TenantCheck
 	// Serves says why a tenant's cloud does not have a source, nil if it does. It
 	// may be nil.
 	Serves func(t drover.Tenant, s drover.SourceID) error
@@ -225,18 +228,6 @@ func (l *Local) Tenant(ctx context.Context, idOrName string) (TenantStatus, erro
 		}
 	}
 	return TenantStatus{}, ledger.ErrNotFound
-}
-
-// CheckTenant makes a test call to each feed.
-func (l *Local) CheckTenant(ctx context.Context, idOrName string) (TenantCheck, error) {
-	t, err := l.find(ctx, "check tenant", idOrName)
-	if err != nil {
-		return TenantCheck{}, err
-	}
-	if l.Check == nil {
-		return TenantCheck{}, errors.New("no check is available here")
-	}
-	return TenantCheck{Tenant: t.ID, Name: t.Name, Findings: l.Check(ctx, t)}, nil
 }
 
 // PauseTenant stops reading a tenant; what is in the ledger is delivered.

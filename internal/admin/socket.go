@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -51,7 +52,6 @@ var calls = map[string]call{
 	"sealed_credentials": with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.SealedCredentials(ctx) }),
 	"tenants":            with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Tenants(ctx) }),
 	"tenant":             with(func(ctx context.Context, a API, s string) (any, error) { return a.Tenant(ctx, s) }),
-	"check_tenant":       with(func(ctx context.Context, a API, s string) (any, error) { return a.CheckTenant(ctx, s) }),
 	"pause_tenant":       with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.PauseTenant(ctx, s) }),
 	"resume_tenant":      with(func(ctx context.Context, a API, s string) (any, error) { return nil, a.ResumeTenant(ctx, s) }),
 	"remove_tenant": with(func(ctx context.Context, a API, r removal) (any, error) {
@@ -135,13 +135,20 @@ func Listen(dir string) (net.Listener, error) {
 // Serve answers until ctx ends.
 func Serve(ctx context.Context, l net.Listener, api API) error {
 	mux := http.NewServeMux()
-	for name, f := range calls {
+	all := maps.Clone(calls)
+	maps.Copy(all, appCalls)
+	for name, f := range all {
 		mux.HandleFunc("POST /v1/"+name, func(w http.ResponseWriter, r *http.Request) { answer(w, r, api, f) })
 	}
 	mux.HandleFunc("POST /v1/alerts", func(w http.ResponseWriter, r *http.Request) { list(w, r, api.Alerts) })
 	mux.HandleFunc("POST /v1/coverage", func(w http.ResponseWriter, r *http.Request) {
 		list(w, r, func(ctx context.Context, q CoverageQuery, each func(Covered) error) (struct{}, error) {
 			return struct{}{}, api.Coverage(ctx, q, each)
+		})
+	})
+	mux.HandleFunc("POST /v1/check_tenants", func(w http.ResponseWriter, r *http.Request) {
+		list(w, r, func(ctx context.Context, q CheckQuery, each func(Checked) error) (struct{}, error) {
+			return struct{}{}, api.CheckTenants(ctx, q, each)
 		})
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
@@ -250,11 +257,6 @@ func (c *Client) Tenants(ctx context.Context) ([]TenantStatus, error) {
 // Tenant is API.Tenant.
 func (c *Client) Tenant(ctx context.Context, s string) (TenantStatus, error) {
 	return ask[TenantStatus](ctx, c, "tenant", s)
-}
-
-// CheckTenant is API.CheckTenant.
-func (c *Client) CheckTenant(ctx context.Context, s string) (TenantCheck, error) {
-	return ask[TenantCheck](ctx, c, "check_tenant", s)
 }
 
 // PauseTenant is API.PauseTenant.

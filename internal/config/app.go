@@ -18,6 +18,8 @@ type App struct {
 	ClientID string `yaml:"client_id" kind:"guid" required:"true"`
 	// Cloud in which the app is registered. An app can read tenants of its own cloud only.
 	Cloud string `yaml:"cloud" kind:"word" default:"worldwide"`
+	// ID of the tenant in which the app is registered, the MSSP's own. Customers enter it where they authorise an MSSP for the SIEM API.
+	HomeTenant string `yaml:"home_tenant" kind:"guid"`
 	// Client secret: where it is kept.
 	Secret *SecretRef `yaml:"secret"`
 	// Day on which the client secret ends, as the portal shows it: Entra tells nobody else. With it drover warns 60, 30 and 7 days before.
@@ -98,12 +100,24 @@ func (a App) Secrets() (list []DatedSecret) {
 	return list
 }
 
-// Certificate is a certificate with its private key, as PEM. While one takes over from another, both may stand in the files, each with its key.
+// Certificate is a certificate with its private key: sealed in the ledger, or as PEM files. While one takes over from another, both are there, each with its key.
 type Certificate struct {
+	// It is sealed in the ledger, where `drover app create` and `app rotate` have put it.
+	Sealed bool `yaml:"sealed" default:"false"`
 	// PEM file of the certificate that was uploaded to the app registration.
-	File string `yaml:"file" kind:"path" required:"true"`
+	File string `yaml:"file" kind:"path"`
 	// PEM file of its private key. Only the user that runs drover may read it.
-	KeyFile string `yaml:"key_file" kind:"path" required:"true"`
+	KeyFile string `yaml:"key_file" kind:"path"`
+}
+
+// Validate checks that the certificate is in one place, with its key.
+func (c *Certificate) Validate(report Report) {
+	switch {
+	case c.Sealed && named(c.File, c.KeyFile) > 0:
+		report("", "a certificate is sealed in the ledger, or it is in files; write sealed: true alone, or file and key_file")
+	case !c.Sealed && named(c.File, c.KeyFile) != 2:
+		report("", "write sealed: true for a certificate that drover app create has sealed in the ledger, or both file and key_file")
+	}
 }
 
 // Federated is a token of another issuer, such as the service account of a Kubernetes pod. The host replaces it before it ends.

@@ -43,6 +43,8 @@ type Config struct {
 	Apps map[string]App `yaml:"apps" names:"slug"`
 	// Clouds are national or private clouds beside the built-in ones: worldwide, gcc, gcc-high, dod, and those without security alerts: china, bleu, delos, govsg.
 	Clouds map[string]Cloud `yaml:"clouds" names:"slug"`
+	// Addresses from which Microsoft sees drover come, or networks such as 203.0.113.0/28: behind NAT or a proxy drover cannot know them. They are named to a customer's admin whose Conditional Access refuses.
+	Egress []string `yaml:"egress" kind:"network"`
 	// Proxy says how the outside is reached.
 	Proxy Proxy `yaml:"proxy"`
 	// CA names certificate authorities that are trusted besides the system's.

@@ -125,6 +125,8 @@ func (k *KeyVault) Validate(report Report) {
 		report("sign_in", "sign_in: certificate needs certificate, client_id and tenant")
 	case k.SignIn != ByCertificate && k.Certificate != nil:
 		report("certificate", "a certificate is used by sign_in: certificate only; write that, or leave the certificate out")
+	case k.Certificate != nil && k.Certificate.Sealed:
+		report("certificate", "a certificate that opens the master key cannot be sealed by it; name file and key_file")
 	}
 }
 

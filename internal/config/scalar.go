@@ -149,6 +149,15 @@ var textKinds = map[string]func(s, dir string) (string, error){
 		}
 		return s, nil
 	},
+	"network": func(s, _ string) (string, error) {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			return a.Unmap().String(), nil
+		}
+		if p, err := netip.ParsePrefix(s); err == nil {
+			return p.Masked().String(), nil
+		}
+		return "", fmt.Errorf("%q is neither an address nor a network; write 203.0.113.7 or 203.0.113.0/28", clip(s))
+	},
 	"start": func(s, _ string) (string, error) {
 		if _, err := parseDuration(s); s == "now" || err == nil {
 			return s, nil

@@ -58,9 +58,9 @@ func TestACertificateIsReadWithItsKeyOfManyLines(t *testing.T) {
 		t.Errorf("got %q, %d bytes of key, %v", gotCert, len(gotKey.Bytes()), err)
 	}
 	for name, c := range map[string]Certificate{
-		"a key that others read": {cert, secretFile(t, pem, 0o640)},
-		"no key":                 {cert, key + ".gone"},
-		"no certificate":         {cert + ".gone", key},
+		"a key that others read": {File: cert, KeyFile: secretFile(t, pem, 0o640)},
+		"no key":                 {File: cert, KeyFile: key + ".gone"},
+		"no certificate":         {File: cert + ".gone", KeyFile: key},
 	} {
 		if _, _, err := c.Read(); err == nil || strings.Contains(err.Error(), "MIIE") {
 			t.Errorf("%s: %v", name, err)

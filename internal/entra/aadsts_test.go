@@ -53,7 +53,7 @@ func TestEveryCodeOfTheReferenceHasAKindAndARemedy(t *testing.T) {
 	}
 	for _, code := range Codes() {
 		r, _ := Explain(code)
-		if r.Class == "" || r.Do == "" || r.Do != strings.TrimSuffix(r.Do, ".") {
+		if r.Class == "" || r.Who == "" || r.Why == "" || r.Do == "" && r.Who != Nobody || strings.HasSuffix(r.Hint(), ".") {
 			t.Errorf("%d: got %+v", code, r)
 		}
 		if !slices.Contains(covered, code) {
@@ -137,7 +137,7 @@ func TestTheNumberDecides(t *testing.T) {
 				if want != code {
 					continue // two vague ones: the first stands
 				}
-				if e.Kind != remedy.Kind || e.App != remedy.App || e.Code != "AADSTS"+strconv.Itoa(code) || e.Hint != remedy.Do || e.Tenant != tenantA {
+				if e.Kind != remedy.Kind || e.App != remedy.App || e.Code != "AADSTS"+strconv.Itoa(code) || e.Hint != remedy.Hint() || e.Tenant != tenantA {
 					t.Errorf("%d, %s, status %d: got %s %v %s %q", code, spelling, status, e.Kind, e.App, e.Code, e.Hint)
 				}
 				if r, ok := errors.AsType[*Refusal](e); !ok || r.Code != code || r.Class != remedy.Class {
@@ -224,7 +224,7 @@ func TestTheDocumentIsTheTable(t *testing.T) {
 		if g.App {
 			kind += ", app"
 		}
-		if row := fmt.Sprintf("| %s | %s | %s | %s |\n", codes, g.Class, kind, g.Do); !strings.Contains(string(doc), row) {
+		if row := fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", codes, g.Class, kind, g.Who, g.Why, g.Do); !strings.Contains(string(doc), row) {
 			t.Errorf("docs/entra.md lacks the row\n%s", row)
 		}
 	}

@@ -44,6 +44,10 @@ func (k *Tokens) BeginDevice(ctx context.Context, t drover.Tenant, opt SignInOpt
 		return nil, err
 	}
 	r.old = opt.V1
+	return k.beginDevice(ctx, r)
+}
+
+func (k *Tokens) beginDevice(ctx context.Context, r request) (*DeviceSignIn, error) {
 	fields := url.Values{"client_id": {r.app.ClientID}}
 	r.person(fields)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -58,7 +62,7 @@ func (k *Tokens) BeginDevice(ctx context.Context, t drover.Tenant, opt SignInOpt
 		d.address = text(m["verification_url"]) // v1
 	}
 	if at, err := url.Parse(d.address); err != nil || at.Scheme != "https" || at.User != nil || d.user == "" || d.code.Empty() {
-		return nil, &drover.Error{Op: opSignIn, Tenant: t.ID, Kind: drover.Transient, Err: errors.New("the answer holds no device code")}
+		return nil, &drover.Error{Op: opSignIn, Tenant: r.tenant.ID, Kind: drover.Transient, Err: errors.New("the answer holds no device code")}
 	}
 	d.interval = spanOf(m["interval"], deviceInterval, deviceIntervalMax)
 	d.until = asked.Add(spanOf(m["expires_in"], deviceLife, deviceLifeMax))
@@ -79,6 +83,15 @@ func (d *DeviceSignIn) Until() time.Time { return d.until }
 // Wait polls until somebody has signed in, has declined, or the code ends; never
 // sooner after an answer than the interval, which slow_down makes longer.
 func (d *DeviceSignIn) Wait(ctx context.Context) (drover.Person, drover.Secret, error) {
+	who, got, err := d.await(ctx)
+	if err != nil || d.r.source == "" {
+		got.refresh = drover.Secret{}
+	}
+	return who, got.refresh, err
+}
+
+// await is Wait with all that was given; nothing of it after an error.
+func (d *DeviceSignIn) await(ctx context.Context) (drover.Person, grant, error) {
 	wait := d.interval
 	for {
 		if !time.Now().Add(wait).Before(d.until) {
@@ -86,19 +99,19 @@ func (d *DeviceSignIn) Wait(ctx context.Context) (drover.Person, drover.Secret, 
 		}
 		select {
 		case <-ctx.Done():
-			return drover.Person{}, drover.Secret{}, gaveUp(d.r.tenant, ctx.Err())
+			return drover.Person{}, grant{}, gaveUp(d.r.tenant, ctx.Err())
 		case <-time.After(wait):
 		}
 		if !time.Now().Before(d.until) {
-			return drover.Person{}, drover.Secret{}, d.r.stop("begin again, for a new code", errors.New("the code has ended and nobody signed in"))
+			return drover.Person{}, grant{}, d.r.stop("begin again, for a new code", errors.New("the code has ended and nobody signed in"))
 		}
 		got, err := d.poll(ctx)
 		if err == nil {
 			who, err := d.r.whose(got, drover.Secret{}, d.k.now())
-			if err != nil || d.r.source == "" {
-				got.refresh = drover.Secret{}
+			if err != nil {
+				got = grant{}
 			}
-			return who, got.refresh, err
+			return who, got, err
 		}
 		word := ""
 		if r, ok := errors.AsType[*Refusal](err); ok {
@@ -115,7 +128,7 @@ func (d *DeviceSignIn) Wait(ctx context.Context) (drover.Person, drover.Secret, 
 		case drover.KindOf(err) == drover.Transient:
 			wait = min(2*max(wait, d.interval), deviceIntervalMax) // RFC 8628 §3.5: after a time-out, ever more slowly
 		default:
-			return drover.Person{}, drover.Secret{}, unsure(declined(err, word))
+			return drover.Person{}, grant{}, unsure(declined(err, word))
 		}
 	}
 }

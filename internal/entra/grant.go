@@ -27,7 +27,8 @@ type request struct {
 	app    App
 	cloud  Cloud
 	source drover.SourceID
-	old    bool // a sign-in that shall use the v1 endpoints
+	old    bool     // a sign-in that shall use the v1 endpoints
+	scopes []string // of Graph, in place of a source: a sign-in of staff
 }
 
 // v1 reports whether the resource is one of the v1 endpoint's: the SIEM API's

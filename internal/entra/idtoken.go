@@ -53,7 +53,7 @@ func (r request) whose(g grant, nonce drover.Secret, now time.Time) (drover.Pers
 		return bad(again, "the ID token belongs to another sign-in")
 	case !now.Before(time.Unix(int64(c.Exp), 0).Add(idLeeway)):
 		return bad("check this machine's clock (NTP), and sign in again", "the ID token has ended")
-	case tid != r.tenant.ID:
+	case tid != r.tenant.ID && drover.IsGUID(string(r.tenant.ID)): // a domain names a directory that only Entra knows
 		return bad("nothing was kept: sign in with an account of the customer's own directory, or check the tenant's ID", "wrong tenant: whoever signed in is of "+string(tid))
 	}
 	if access, ok := readClaims(g.access); ok && access.TID != "" && !strings.EqualFold(access.TID, string(tid)) {

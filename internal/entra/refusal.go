@@ -22,6 +22,7 @@ type Refusal struct {
 	Word   string // the error word, "" if there was none or it is no word
 	Class  Class  // "" if neither says anything
 	Status int    // of the answer; 0: it came by redirect
+	Told   Told
 }
 
 // Error names number, class and status.
@@ -39,12 +40,31 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("status %d without a reason", r.Status)
 }
 
+// Remedy is what the refusal means and what to do; ok is false where Entra has
+// said nothing.
+func (r *Refusal) Remedy() (m Remedy, ok bool) {
+	if m, ok = Explain(r.Code); ok {
+		return m, true
+	}
+	if r.Code == 0 && r.Word == "" {
+		return unknown, false
+	}
+	m = byWord(r.Word)
+	if r.Code != 0 && m.Kind == drover.Denied {
+		m.Why, m.Do = unknown.Why, unknown.Do
+	}
+	return m, true
+}
+
 // answer is the part of an error answer that is looked at, in all its
 // spellings (reference entra-oauth §8). Texts may change and may hold anything.
 type answer struct {
 	Error       json.RawMessage `json:"error"`
 	Description json.RawMessage `json:"error_description"`
 	Codes       json.RawMessage `json:"error_codes"`
+	Trace       json.RawMessage `json:"trace_id"`
+	Correlation json.RawMessage `json:"correlation_id"`
+	Claims      json.RawMessage `json:"claims"`
 }
 
 // text unwraps a JSON string, "" for anything else.
@@ -109,13 +129,13 @@ func refused(tenant drover.TenantID, status int, h http.Header, body []byte) *dr
 	var a answer
 	_ = json.Unmarshal(body, &a) // HTML, plain text and nothing at all occur
 	code, remedy, known := decide(a.numbers())
-	r := &Refusal{Code: code, Word: aWord(text(a.Error)), Status: status}
+	r := &Refusal{Code: code, Word: aWord(text(a.Error)), Status: status, Told: a.told()}
 	switch {
 	case known:
 	case code != 0 || r.Word != "":
 		remedy = byWord(r.Word)
 		if code != 0 && remedy.Kind == drover.Denied {
-			remedy.Do = lookUp
+			remedy.Why, remedy.Do = unknown.Why, unknown.Do
 			if status >= 500 {
 				remedy = byWord("server_error")
 			}
@@ -137,7 +157,7 @@ func refused(tenant drover.TenantID, status int, h http.Header, body []byte) *dr
 		return e
 	}
 	r.Class = remedy.Class
-	e := &drover.Error{Op: opToken, Tenant: tenant, Kind: remedy.Kind, App: remedy.App, Hint: remedy.Do, Err: r}
+	e := &drover.Error{Op: opToken, Tenant: tenant, Kind: remedy.Kind, App: remedy.App, Hint: remedy.Hint(), Err: r}
 	if e.Code = r.Word; code != 0 {
 		e.Code = "AADSTS" + strconv.Itoa(code)
 	}

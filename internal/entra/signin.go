@@ -74,6 +74,8 @@ func (s *BrowserSignIn) URL() string {
 func (r request) person(form url.Values) {
 	resource := r.cloud.Resource(r.source)
 	switch {
+	case r.scopes != nil:
+		form.Set("scope", resource+"/"+strings.Join(r.scopes, " "+resource+"/")+" openid profile")
 	case r.v1():
 		form.Set("resource", resource)
 	case r.source == "":
@@ -92,22 +94,31 @@ func (s *BrowserSignIn) Mine(q url.Values) bool { return s.state.is(q) }
 // *drover.Error; after one of them, and after a success, the sign-in is over,
 // except where the answer was not its own.
 func (s *BrowserSignIn) Finish(ctx context.Context, q url.Values) (drover.Person, drover.Secret, error) {
+	who, got, err := s.finish(ctx, q)
+	if err != nil || s.r.source == "" {
+		got.refresh = drover.Secret{}
+	}
+	return who, got.refresh, err
+}
+
+// finish is Finish with all that was given; nothing of it after an error.
+func (s *BrowserSignIn) finish(ctx context.Context, q url.Values) (drover.Person, grant, error) {
 	if !s.Mine(q) {
-		return drover.Person{}, drover.Secret{}, s.r.stop("begin again, and use the newest link only", errForeign)
+		return drover.Person{}, grant{}, s.r.stop("begin again, and use the newest link only", errForeign)
 	}
 	s.mu.Lock()
 	again := s.used
 	s.used = true
 	s.mu.Unlock()
 	if again {
-		return drover.Person{}, drover.Secret{}, s.r.stop("begin again", errOnce)
+		return drover.Person{}, grant{}, s.r.stop("begin again", errOnce)
 	}
 	if err := s.r.toldBack(opSignIn, q); err != nil {
-		return drover.Person{}, drover.Secret{}, err
+		return drover.Person{}, grant{}, err
 	}
 	code := q["code"]
 	if len(code) != 1 || code[0] == "" {
-		return drover.Person{}, drover.Secret{}, s.r.stop("begin again", errors.New("the answer holds no code"))
+		return drover.Person{}, grant{}, s.r.stop("begin again", errors.New("the answer holds no code"))
 	}
 	fields := url.Values{"grant_type": {"authorization_code"}, "code": code, "redirect_uri": {s.redirect}, "code_verifier": {s.verifier.Reveal()}}
 	s.r.person(fields)
@@ -115,13 +126,13 @@ func (s *BrowserSignIn) Finish(ctx context.Context, q url.Values) (drover.Person
 	defer cancel()
 	got, err := s.k.send(ctx, s.r, fields, true)
 	if err != nil {
-		return drover.Person{}, drover.Secret{}, unsure(err)
+		return drover.Person{}, grant{}, unsure(err)
 	}
 	who, err := s.r.whose(got, s.nonce, s.k.now())
-	if err != nil || s.r.source == "" {
-		got.refresh = drover.Secret{}
+	if err != nil {
+		return who, grant{}, err
 	}
-	return who, got.refresh, err
+	return who, got, nil
 }
 
 // unsure adds to a redemption without an answer that it is not repeated: it may
@@ -156,10 +167,10 @@ func (r request) toldBack(op string, q url.Values) error {
 	if !known {
 		remedy = byWord(word)
 		if code != 0 {
-			remedy.Do = lookUp
+			remedy.Why, remedy.Do = unknown.Why, unknown.Do
 		}
 	}
-	hint := remedy.Do
+	hint := remedy.Hint()
 	if word == "access_denied" || word == "permission_denied" || code == 65004 {
 		remedy.Class, hint = Consent, "whoever was asked has declined; begin again when they agree"
 	}
@@ -167,7 +178,7 @@ func (r request) toldBack(op string, q url.Values) error {
 	if remedy.Kind == drover.Transient {
 		kind = drover.Transient
 	}
-	return &drover.Error{Op: op, Tenant: r.tenant.ID, Kind: kind, Hint: hint, Code: word, Err: &Refusal{Code: code, Word: word, Class: remedy.Class}}
+	return &drover.Error{Op: op, Tenant: r.tenant.ID, Kind: kind, Hint: hint, Code: word, Err: &Refusal{Code: code, Word: word, Class: remedy.Class, Told: a.told()}}
 }
 
 // state ties an answer to the attempt that it is for.

@@ -128,19 +128,41 @@ func (c *Client) Find(ctx context.Context, appID string) (*Application, error) {
 	if err := c.call(ctx, op, http.MethodGet, at+"?$select="+fields, nil, a); err != nil {
 		return nil, err
 	}
-	var feds struct {
-		Value []Federated `json:"value"`
+	var err error
+	if a.Federated, err = pages[Federated](ctx, c, op, at+"/federatedIdentityCredentials"); err != nil {
+		return nil, err
 	}
-	var owners struct {
-		Value []Owner `json:"value"`
+	if a.Owners, err = pages[Owner](ctx, c, op, at+"/owners"); err != nil {
+		return nil, err
 	}
-	for path, into := range map[string]any{"/federatedIdentityCredentials": &feds, "/owners": &owners} {
-		if err := c.settled(ctx, func() error { return c.call(ctx, op, http.MethodGet, at+path, nil, into) }); err != nil {
+	return a, nil
+}
+
+// maxPages bounds a list: Graph shows a hundred a page, and allows a hundred owners
+// and twenty federated credentials.
+const maxPages = 20
+
+// pages reads a list to its end. A link that leads elsewhere is not followed: the
+// list would be short, and what is on the app would not be named.
+func pages[T any](ctx context.Context, c *Client, op, path string) (all []T, err error) {
+	for range maxPages {
+		var page struct {
+			Value []T    `json:"value"`
+			Next  string `json:"@odata.nextLink"`
+		}
+		if err := c.settled(ctx, func() error { return c.call(ctx, op, http.MethodGet, path, nil, &page) }); err != nil {
 			return nil, err
 		}
+		all = append(all, page.Value...)
+		if page.Next == "" {
+			return all, nil
+		}
+		var ours bool
+		if path, ours = strings.CutPrefix(page.Next, c.opt.Graph+"/v1.0"); !ours || !strings.HasPrefix(path, "/") {
+			return nil, &drover.Error{Op: op, Kind: drover.Transient, Err: errors.New("a link of Graph's leads elsewhere; the token was not sent there")}
+		}
 	}
-	a.Federated, a.Owners = feds.Value, owners.Value
-	return a, nil
+	return nil, &drover.Error{Op: op, Kind: drover.Transient, Err: fmt.Errorf("a list of Graph's does not end after %d pages", maxPages)}
 }
 
 // Await is Find for an app that is there, and that not every server knows yet.
@@ -235,6 +257,20 @@ func (c *Client) AddSecret(ctx context.Context, appID, name string, until time.T
 		err = &drover.Error{Op: "make a client secret", Kind: drover.Transient, Err: errors.New("the answer holds no secret")}
 	}
 	return drover.NewSecret(out.Value), out.ID, err
+}
+
+// RemoveSecret takes a client secret away, by its key ID. One that is not there any
+// more is no error.
+func (c *Client) RemoveSecret(ctx context.Context, appID, keyID string) error {
+	err := c.call(ctx, "remove the client secret", http.MethodPost, byAppID(appID)+"/removePassword", map[string]string{"keyId": keyID}, nil)
+	if e, ok := errors.AsType[*drover.Error](err); !ok || e.Kind != drover.Refused && !errors.Is(err, ErrUnknown) {
+		return err
+	}
+	a, look := c.Find(ctx, appID)
+	if look != nil || slices.ContainsFunc(a.Passwords, func(p Password) bool { return p.ID == keyID }) {
+		return err
+	}
+	return nil
 }
 
 // Trust adds a federated credential.

@@ -298,7 +298,7 @@ func TestACertificateThatIsProvenTouchesNoOther(t *testing.T) {
 	}
 	more := c.certificate(c.clock().AddDate(1, 0, 0))
 	m.all = nil
-	id, err := g.AddProven(t.Context(), a, more, "more", plan.Certificate, key, c.clock())
+	id, err := g.AddProven(t.Context(), a, more, "more", proves(t, a, plan.Certificate, key, c.clock()))
 	if err != nil || id == "" || slices.ContainsFunc(m.all, func(r httpx.Request) bool { return r.Method == http.MethodPatch }) {
 		t.Fatalf("%q %v", id, err)
 	}
@@ -313,11 +313,11 @@ func TestACertificateThatIsProvenTouchesNoOther(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"another key": func() error {
-			_, err := g.AddProven(t.Context(), a, more, "x", plan.Certificate, other, c.clock())
+			_, err := g.AddProven(t.Context(), a, more, "x", proves(t, a, plan.Certificate, other, c.clock()))
 			return err
 		}(),
 		"another clock": func() error {
-			_, err := g.AddProven(t.Context(), a, more, "x", plan.Certificate, key, c.clock().Add(time.Hour))
+			_, err := g.AddProven(t.Context(), a, more, "x", proves(t, a, plan.Certificate, key, c.clock().Add(time.Hour)))
 			return err
 		}(),
 	} {
@@ -378,4 +378,13 @@ func TestEveryCallGoesToGraphAndASlowedOneIsMadeAgain(t *testing.T) {
 	if _, err := c.client(m, writes).Named(t.Context(), "x"); err == nil || len(m.all) > 5 {
 		t.Errorf("%d calls, %v", len(m.all), err)
 	}
+}
+
+func proves(t *testing.T, a *registration.Application, cert *x509.Certificate, key *rsa.PrivateKey, now time.Time) drover.Secret {
+	t.Helper()
+	proof, err := registration.Prove(a.ObjectID, cert, key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proof
 }

@@ -17,10 +17,13 @@ import (
 const (
 	Graph    = "00000003-0000-0000-c000-000000000000"
 	Defender = "fc780465-2017-40d4-a0c5-307022471b92" // WindowsDefenderATP
+	// OldGraph is Azure AD Graph, retired, whose audience the SIEM API's tokens
+	// have (reference siem-api §5).
+	OldGraph = "00000002-0000-0000-c000-000000000000"
 )
 
 // apiNames are what the portal calls them.
-var apiNames = map[string]string{Graph: "Microsoft Graph", Defender: "WindowsDefenderATP"}
+var apiNames = map[string]string{Graph: "Microsoft Graph", Defender: "WindowsDefenderATP", OldGraph: "Windows Azure Active Directory"}
 
 // Permission is one that an app asks for or has.
 type Permission struct {

@@ -33,16 +33,12 @@ const (
 // one that is registered and valid (addKey): nothing that is there is touched.
 // Denied or Refused means that Graph does not take the proof and that nothing
 // has changed; AddCertificate may still do it.
-func (c *Client) AddProven(ctx context.Context, a *Application, cert *x509.Certificate, name string, old *x509.Certificate, key *rsa.PrivateKey, now time.Time) (keyID string, err error) {
+func (c *Client) AddProven(ctx context.Context, a *Application, cert *x509.Certificate, name string, proof drover.Secret) (keyID string, err error) {
 	const op = "register the certificate"
-	p, err := proof(a.ObjectID, old, key, now)
-	if err != nil {
-		return "", err
-	}
 	var out struct {
 		ID string `json:"keyId"`
 	}
-	in := map[string]any{"keyCredential": keyEntry(cert, name), "passwordCredential": nil, "proof": p}
+	in := map[string]any{"keyCredential": keyEntry(cert, name), "passwordCredential": nil, "proof": proof.Reveal()}
 	if err := c.settled(ctx, func() error {
 		return c.call(ctx, op, http.MethodPost, byAppID(a.AppID)+"/addKey", in, &out)
 	}); err != nil {
@@ -54,23 +50,24 @@ func (c *Client) AddProven(ctx context.Context, a *Application, cert *x509.Certi
 	return out.ID, nil
 }
 
-// proof is a JWT that says who holds a registered key (reference mssp-onboarding
-// §8).
-func proof(objectID string, old *x509.Certificate, key *rsa.PrivateKey, now time.Time) (string, error) {
+// Prove makes a JWT that says who holds a registered key (reference
+// mssp-onboarding §8). It is good for minutes, for the application with that
+// object ID.
+func Prove(objectID string, old *x509.Certificate, key *rsa.PrivateKey, now time.Time) (drover.Secret, error) {
 	thumb := sha1.Sum(old.Raw) //nolint:gosec // x5t is SHA-1 by definition
 	header, err := json.Marshal(map[string]string{"alg": "RS256", "typ": "JWT", "x5t": base64.RawURLEncoding.EncodeToString(thumb[:]), "kid": strings.ToUpper(hex.EncodeToString(thumb[:]))})
 	if err != nil {
-		return "", err
+		return drover.Secret{}, err
 	}
 	claims, err := json.Marshal(map[string]any{"aud": proofAudience, "iss": objectID, "nbf": now.Add(-proofBack).Unix(), "exp": now.Add(proofLife).Unix()})
 	if err != nil {
-		return "", err
+		return drover.Secret{}, err
 	}
 	text := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(claims)
 	sum := sha256.Sum256([]byte(text))
 	sig, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
 	if err != nil {
-		return "", err
+		return drover.Secret{}, err
 	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+	return drover.NewSecret(text + "." + base64.RawURLEncoding.EncodeToString(sig)), nil
 }

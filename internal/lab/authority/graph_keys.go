@@ -33,7 +33,12 @@ func (q *call) addPassword(a *App) {
 		q.bad("The value of endDateTime is invalid.")
 		return
 	}
-	value := "gph8Q~" + randomText(25)
+	// Three of them are shown ever after; that two of an app begin alike is rare, and
+	// does not happen here.
+	value := randomText(3)[:3] + "8Q~" + randomText(25)
+	for slices.ContainsFunc(a.secrets, func(s secret) bool { return s.hint == value[:3] }) {
+		value = randomText(3)[:3] + value[3:]
+	}
 	s.hash, s.hint = sha256.Sum256([]byte(value)), value[:3]
 	a.secrets = append(a.secrets, s)
 	q.one(http.StatusOK, "microsoft.graph.passwordCredential", map[string]any{"keyId": s.keyID, "displayName": s.name, "hint": s.hint, "secretText": value, "startDateTime": stampOf(s.start), "endDateTime": stampOf(s.end), "customKeyIdentifier": nil})

@@ -166,6 +166,7 @@ func policy(code int) *refusal {
 	switch e.code {
 	case 53003:
 		e.sub, e.text = "message_only", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance."
+		e.claims = `{"access_token":{"capolids":{"essential":true,"values":["` + newGUID() + `"]}}}`
 	case 50074, 50076, 50078, 50079:
 		e.sub, e.text = "basic_action", "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication."
 		e.claims = `{"access_token":{"capolids":{"essential":true,"values":["` + newGUID() + `"]}}}`

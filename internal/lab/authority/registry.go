@@ -88,6 +88,7 @@ var resourceAPIs = []resourceAPI{
 		[]string{"Alert.Read.All", "Alert.ReadWrite.All", "Machine.Read.All", "Machine.Isolate"}, []string{"Alert.Read", "Alert.ReadWrite"}},
 	{resourceIDs["https://api.security.microsoft.com"], "Microsoft Threat Protection",
 		[]string{"Incident.Read.All", "Incident.ReadWrite.All"}, []string{"Incident.Read", "Incident.ReadWrite"}},
+	{resourceIDs["https://graph.windows.net"], "Windows Azure Active Directory", nil, []string{"User.Read"}},
 }
 
 // permissionID is the ID of a permission: the same in every tenant.
