@@ -37,7 +37,7 @@ var faultCases = map[string]struct{ text, want string }{
 	"a key that is no text":            {"sinks:\n  365: {type: stdout}", `2: the key 365 is not text in YAML; put it in quotes: "365"`},
 	"a key that some read as false":    {"sinks:\n  no: {type: stdout}", `2: the key no is not text in YAML; put it in quotes: "no"`},
 	"a key that is a list":             {"? [a, b]\n: c", `1: a key must be a single word`},
-	"all faults are listed":            {"log: {level: loud}\ncollect:\n  interval: 0s\n  overlap: x\nsinks:\n  a: {}\nnext: 1", "1: level: \"loud\" is not known; known are: debug, info, warn, error\n3: interval: 0s is out of bounds; write a value from 1s to 1h\n4: overlap: \"x\" is not a length of time; write whole numbers with a unit such as 60s, 15m, 2h or 7d\n6: a needs the key type\n7: unknown key \"next\"; known in the config are: version, ledger, vault, apps, clouds, proxy, ca, collect, sinks, routes, listen, log"},
+	"all faults are listed":            {"log: {level: loud}\ncollect:\n  interval: 0s\n  overlap: x\nsinks:\n  a: {}\nnext: 1", "1: level: \"loud\" is not known; known are: debug, info, warn, error\n3: interval: 0s is out of bounds; write a value from 1s to 1h\n4: overlap: \"x\" is not a length of time; write whole numbers with a unit such as 60s, 15m, 2h or 7d\n6: a needs the key type\n7: unknown key \"next\"; known in the config are: version, ledger, vault, apps, clouds, proxy, ca, collect, sinks, routes, listen, mssp, log"},
 
 	// The document.
 	"two documents":            {"log: {level: info}\n---\nlog: {level: warn}", `2: a second document begins here; a config is one document: take out the --- line`},
@@ -130,6 +130,11 @@ var faultCases = map[string]struct{ text, want string }{
 	"a path that climbs":                    {"sinks:\n  a: {type: file, root: x, path: '../{tenant}'}", `2: "../{tenant}" is no path below root; write names and slashes, no part of which begins with a dot, such as {customer}/{tenant}.ndjson`},
 	"an absolute path":                      {"sinks:\n  a: {type: file, root: x, path: '/{tenant}'}", `2: "/{tenant}" is no path below root; write names and slashes, no part of which begins with a dot, such as {customer}/{tenant}.ndjson`},
 	"a path's brace left open":              {"sinks:\n  a: {type: file, root: x, path: '{tenant'}", `2: "{tenant" is no path below root; write names and slashes, no part of which begins with a dot, such as {customer}/{tenant}.ndjson`},
+	"an invitation page of nobody":          {"listen:\n  invitations: {url: https://mssp.example/SiemMsspConnector}", `2: the page tells customers who asks: say so under mssp: name:`},
+	"an invitation page in the clear":       {"mssp: {name: X}\nlisten:\n  invitations:\n    url: https://mssp.example/SiemMsspConnector\n    address: 0.0.0.0:80", `5: without certificate and key plain HTTP is spoken, on loopback only; name both, or put a reverse proxy on this machine before 127.0.0.1:9465`},
+	"an invitation page without a path":     {"mssp: {name: X}\nlisten:\n  invitations:\n    url: https://mssp.example", `4: the address needs a path, such as https://mssp.example/SiemMsspConnector`},
+	"an invitation page without its key":    {"mssp: {name: X}\nlisten:\n  invitations: {url: https://mssp.example/S, certificate: c.pem}", `3: certificate and key belong together`},
+	"an invitation page without an address": {"listen:\n  invitations: {certificate: c.pem, key: k.pem}", `2: say at which address customers find the page: url: https://<your domain>/SiemMsspConnector`},
 	"two sinks below one root":              {"sinks:\n  a: {type: file, root: x}\n  b: {type: file, root: ./x/}", `3: the sink a writes there too; give each sink of type file a root of its own`},
 	"an ID with capitals":                   {"sinks:\n  Archive: {type: stdout}", `2: sinks: "Archive" cannot be a name here: use 1 to 63 of a-z, 0-9 and '-', not at the ends`},
 	"an ID that climbs":                     {"sinks:\n  ../x: {type: stdout}", `2: sinks: "../x" cannot be a name here: use 1 to 63 of a-z, 0-9 and '-', not at the ends`},

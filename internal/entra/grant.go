@@ -28,6 +28,7 @@ type request struct {
 	cloud  Cloud
 	source drover.SourceID
 	old    bool // a sign-in that shall use the v1 endpoints
+	anyone bool // a sign-in that names the tenant, instead of being in one
 }
 
 // v1 reports whether the resource is one of the v1 endpoint's: the SIEM API's
@@ -43,7 +44,15 @@ func (r request) at(name string) string {
 	if r.v1() {
 		path = "/oauth2/"
 	}
-	return r.cloud.Authority + "/" + string(r.tenant.ID) + path + name
+	return r.cloud.Authority + "/" + r.segment() + path + name
+}
+
+// segment is the part of a path that names the directory.
+func (r request) segment() string {
+	if r.anyone {
+		return "organizations"
+	}
+	return string(r.tenant.ID)
 }
 
 // target names the resource in the form, as its endpoint wants it.
@@ -82,7 +91,7 @@ func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegat
 	if err := r.app.authenticate(fields, r.endpoint(), k.now(), delegated); err != nil {
 		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: "check the credential of the app " + r.app.Name + " in the config", Err: err}
 	}
-	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+string(r.tenant.ID), maxAnswer)
+	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+r.segment(), maxAnswer)
 	p := &post{next: client.Transport, seen: k.heard}
 	conf := clientcredentials.Config{ClientID: r.app.ClientID, TokenURL: r.endpoint(), EndpointParams: fields, AuthStyle: oauth2.AuthStyleInParams}
 	t, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: p, CheckRedirect: client.CheckRedirect}))

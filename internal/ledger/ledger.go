@@ -72,6 +72,7 @@ type Store interface {
 	Looking
 	Bookkeeping
 	Backfilling
+	Inviting
 
 	// Identity returns the ledger's identity.
 	Identity() Identity
@@ -410,7 +411,8 @@ type Bookkeeping interface {
 	ResolveAside(ctx context.Context, id int64, why string) error
 	// Logbook lists what was done to the ledger by order: created, adopted,
 	// rewound, acknowledged, resolved, backfill, backfilled,
-	// backfill_cancelled, held, released, erased; oldest first, for ever.
+	// backfill_cancelled, held, released, erased, and invitation with each state
+	// that one comes to; oldest first, for ever.
 	Logbook(ctx context.Context) ([]Entry, error)
 	// Feeds returns every feed's state, without taking it.
 	Feeds(ctx context.Context) ([]FeedState, error)
