@@ -98,6 +98,7 @@ var rooms = map[string]ring{
 	"drover/internal/tools/...":    rig,
 	"drover/internal/registration": adapter,
 	"drover/internal/onboard":      service,
+	"drover/internal/web":          service,
 }
 
 // suites are conformance suites, used by tests only; they may stay away until

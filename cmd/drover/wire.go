@@ -388,7 +388,9 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: func(ctx context.Context, t drover.Tenant, token drover.Secret) error {
 			return (*refreshStore)(a).seal(ctx, t, token)
 		},
-		Cover: a.cover,
+		Cover:      a.cover,
+		InvitePage: a.cfg.Listen.Invitations.URL,
+		Consents:   a.consents,
 	}
 }
 

@@ -327,6 +327,12 @@ func (d *Desk) Wake() {
 	d.changed = make(chan struct{})
 }
 
+// Resume goes on with an invitation that somebody else has changed.
+func (d *Desk) Resume(id string) {
+	d.Wake()
+	d.work(id)
+}
+
 // wait waits a little until what goes on behind a page has come to something.
 func (d *Desk) wait(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, reply)
