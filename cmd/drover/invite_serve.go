@@ -83,6 +83,8 @@ func troubleOf(err error) string {
 		return web.Again
 	}
 	switch {
+	case r.Code == 700005: // the code is of another tenant
+		return web.WrongTenant
 	case r.Code == 65004, r.Code == 0 && (r.Word == "access_denied" || r.Word == "permission_denied"):
 		return web.Declined
 	case slices.Contains([]int{50020, 50034, 51004, 50014, 16003, 90072, 50057, 50055}, r.Code):

@@ -107,20 +107,26 @@ func (h *house) invite(args ...string) admin.Invited {
 	return i
 }
 
-// invitation is how one goes.
-func (h *house) invitation(id string) admin.InvitationStatus {
+// invitations lists all of them.
+func (h *house) invitations() []admin.InvitationStatus {
 	h.t.Helper()
 	code, out, errs := droverCommand(h.t, "invitation", "list", "--all", "--json", "-c", h.config)
 	var list []admin.InvitationStatus
 	if err := json.Unmarshal([]byte(out), &list); code > exitFinding || err != nil {
 		h.t.Fatalf("%d %v: %s", code, err, errs)
 	}
-	for _, i := range list {
+	return list
+}
+
+// invitation is how one goes.
+func (h *house) invitation(id string) admin.InvitationStatus {
+	h.t.Helper()
+	for _, i := range h.invitations() {
 		if i.ID == id {
 			return i
 		}
 	}
-	h.t.Fatalf("no invitation %s in %s", id, out)
+	h.t.Fatalf("no invitation %s", id)
 	return admin.InvitationStatus{}
 }
 

@@ -260,7 +260,7 @@ func (s *Server) stands(i *ledger.Invitation, form string) page {
 // toConsent is the page between the sign-in and the consent.
 func (s *Server) toConsent(i *ledger.Invitation, who []fact, form string) page {
 	p := page{Title: "You have signed in", Notice: trouble(i.Why), Facts: who, ItemsHead: "What will be read", Items: s.asked(i), Button: "Continue to the permissions", Action: s.base + "/consent", Form: form,
-		Paragraphs: []string{"One step is left: an admin of your organization agrees at Microsoft. If you are none, send the link from your message to one."},
+		Paragraphs: []string{"One step is left: an admin of your organization agrees at Microsoft. If you are not an admin, send the link from your message to one."},
 		After:      []string{"Not you, or the wrong organization? Open the link from your message in another browser or a private window."}}
 	if i.Why != "" {
 		p.Title = "The permission was not given"
