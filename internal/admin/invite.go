@@ -107,7 +107,7 @@ func (l *Local) Invite(ctx context.Context, o InviteOrder) (Invited, error) {
 		o.For = DefaultInvitation
 	}
 	if o.For < minInvitation || o.For > maxInvitation {
-		return Invited{}, usage(opInvite, "see: drover tenant invite --help", fmt.Errorf("a link is good for %s to %s, not for %s", minInvitation, maxInvitation, o.For))
+		return Invited{}, usage(opInvite, "see: drover tenant invite --help", fmt.Errorf("a link is good for 5 minutes to %d days, not for %s", ledger.MaxInvitation, o.For))
 	}
 	now := time.Now()
 	i := ledger.Invitation{ID: strings.ToLower(rand.Text()[:10]), Purpose: ledger.Connect, State: ledger.InviteOpen, Made: drover.InstantOf(now), Ends: drover.InstantOf(now.Add(o.For)),
@@ -154,6 +154,9 @@ func (l *Local) invited(ctx context.Context, o InviteOrder, i *ledger.Invitation
 	}
 	if !o.Any && n.ID == "" {
 		return usage(opInvite, "give its ID and a --name; or, if you do not know the ID, --any", fmt.Errorf("there is no tenant %q", n.Name))
+	}
+	if n.Name == "" {
+		return usage(opInvite, "give a new one a short name: --name contoso", fmt.Errorf("there is no tenant %s", n.ID))
 	}
 	t, wrong := l.wanted(n, nil, now)
 	if len(wrong) > 0 {
