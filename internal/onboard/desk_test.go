@@ -335,6 +335,21 @@ func TestAConsentInAnotherBrowserIsSeen(t *testing.T) {
 	})
 }
 
+// The link's own end counts, whoever has written it down.
+func TestALinkEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, &world{tid: tenantA, shows: func(int) bool { return false }}, ledger.Invitation{})
+		time.Sleep(73 * time.Hour)
+		i, err := d.Find(t.Context(), linkOne)
+		if _, err = d.Begin(t.Context(), i, browserA); !errors.Is(err, ErrSpent) {
+			t.Errorf("begun: %v", err)
+		}
+		if i := d.now(); i.State != ledger.InviteOpen {
+			t.Errorf("looking has changed it to %s", i.State)
+		}
+	})
+}
+
 // A desk that starts finds what was begun.
 func TestWhatWasConsentedIsGoneOnWithAfterAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
