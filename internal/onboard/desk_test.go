@@ -335,13 +335,38 @@ func TestAConsentInAnotherBrowserIsSeen(t *testing.T) {
 	})
 }
 
+// Of whom nothing came, nothing is kept.
+func TestWhoAnsweredIsForgottenWhenNothingCameOfIt(t *testing.T) {
+	for state, kept := range map[ledger.InvitationState]bool{ledger.InviteRefused: false, ledger.InviteWithdrawn: false, ledger.InviteDone: true, ledger.InviteWaiting: true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, &world{tid: tenantA, shows: func(int) bool { return true }}, ledger.Invitation{})
+			d.runs(t)
+			d.signs(t, browserA)
+			i := d.now()
+			i.State, i.Settled, i.Results = state, drover.InstantOf(time.Now().Add(-rememberFor+time.Hour)), []ledger.InvitedSource{}
+			if _, err := d.shelf.PutInvitation(t.Context(), i); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Minute)
+			if i := d.now(); i.Who.Tenant == "" {
+				t.Errorf("%s: forgotten early", state)
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if i := d.now(); (i.Who.Tenant != "") != kept || (i.Link != drover.Hash{}) != kept {
+				t.Errorf("%s: %+v", state, i)
+			}
+		})
+	}
+}
+
 // The link's own end counts, whoever has written it down.
 func TestALinkEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, &world{tid: tenantA, shows: func(int) bool { return false }}, ledger.Invitation{})
 		time.Sleep(73 * time.Hour)
-		i, err := d.Find(t.Context(), linkOne)
-		if _, err = d.Begin(t.Context(), i, browserA); !errors.Is(err, ErrSpent) {
+		i, _ := d.Find(t.Context(), linkOne)
+		if _, err := d.Begin(t.Context(), i, browserA); !errors.Is(err, ErrSpent) {
 			t.Errorf("begun: %v", err)
 		}
 		if i := d.now(); i.State != ledger.InviteOpen {

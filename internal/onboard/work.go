@@ -16,6 +16,8 @@ const (
 	tendEvery  = 30 * time.Second // all of them are looked through
 	probeStale = 5 * time.Minute  // a consent that should have shown long ago
 	checkFor   = 24 * time.Hour   // after it was settled, a result is still looked for
+
+	rememberFor = 90 * 24 * time.Hour // who answered an invitation of which nothing came
 )
 
 // Run goes on with what was begun, until ctx ends: after a start with
@@ -53,6 +55,13 @@ func (d *Desk) tend(ctx context.Context) error {
 	}
 	now := time.Now()
 	for _, i := range list {
+		if i.State.Over() && i.State != ledger.InviteDone && i.Who != (drover.Person{}) && drover.InstantOf(now.Add(-rememberFor)) > i.Settled {
+			i.Who, i.Link, i.Session = drover.Person{}, drover.Hash{}, drover.Hash{}
+			if _, err := d.put(ctx, i); err != nil && !errors.Is(err, ledger.ErrConflict) {
+				return err
+			}
+			continue
+		}
 		ended := !i.State.Over() && i.State != ledger.InviteWaiting && drover.InstantOf(now) >= i.Ends
 		settled := i.State == ledger.InviteDone && drover.InstantOf(now.Add(-checkFor)) > i.Settled
 		if ended || Busy(&i) && !settled || i.State == ledger.InviteSignedIn && i.Asked.Known() {

@@ -22,7 +22,7 @@ var pageText string
 var styleText string
 
 var (
-	pages = template.Must(template.New("page").Parse(pageText))
+	pages = template.Must(template.New("page").Parse(strings.Replace(pageText, "STYLE", styleText, 1)))
 	// styleHash lets this style in, and no other (Content Security Policy Level 3
 	// §8.2).
 	styleHash = func() string {
@@ -49,7 +49,6 @@ type page struct {
 	LeavePath     string
 
 	MSSP, Contact string
-	Style         template.CSS
 }
 
 type fact struct{ Name, Text, Small string }
@@ -59,7 +58,7 @@ type item struct{ Mark, Word, Text, Small, Do string }
 
 // show writes a page.
 func (s *Server) show(w http.ResponseWriter, status int, p page) {
-	p.MSSP, p.Contact, p.Style = s.opt.MSSP, s.opt.Contact, template.CSS(styleText)
+	p.MSSP, p.Contact = s.opt.MSSP, s.opt.Contact
 	var b bytes.Buffer
 	if err := pages.Execute(&b, p); err != nil {
 		s.opt.Log.Error("a page cannot be written", "err", err)
