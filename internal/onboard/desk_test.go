@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,7 +73,7 @@ type desking struct {
 	*Desk
 	w       *world
 	shelf   *shelf
-	kept    int
+	kept    atomic.Int32
 	keepErr error
 	stands  Standing
 }
@@ -99,7 +100,7 @@ func newDesk(t *testing.T, w *world, i ledger.Invitation) *desking {
 		Known: func(context.Context, drover.TenantID) (Standing, error) { return d.stands, nil },
 		Keep: func(context.Context, ledger.Invitation) error {
 			if d.keepErr == nil {
-				d.kept++
+				d.kept.Add(1)
 			}
 			return d.keepErr
 		},
@@ -188,17 +189,18 @@ func TestAnInvitationComesToItsEnd(t *testing.T) {
 			d.stands, d.keepErr = tt.stands, tt.keepErr
 			d.runs(t)
 			d.signs(t, browserA)
-			if i := d.now(); i.State != ledger.InviteSignedIn || !i.Looked || i.Who.Tenant != tenantA || d.kept > 0 {
-				t.Fatalf("%s: after the sign-in: %+v, kept %d", name, i, d.kept)
+			if i := d.now(); i.State != ledger.InviteSignedIn || !i.Looked || i.Who.Tenant != tenantA || d.kept.Load() > 0 {
+				t.Fatalf("%s: after the sign-in: %+v, kept %d", name, i, d.kept.Load())
 			}
 			d.agrees(t, browserA)
-			if i := d.now(); d.kept > 0 && w.asked < 3 {
+			synctest.Wait()
+			if i := d.now(); d.kept.Load() > 0 && w.asked < 3 {
 				t.Errorf("%s: believed after %d looks: %+v", name, w.asked, i)
 			}
 			time.Sleep(tt.within)
 			synctest.Wait()
-			if i := d.now(); i.State != tt.state || i.Why != tt.why || d.kept != tt.kept || (i.State == ledger.InviteDone) != (i.Results != nil) {
-				t.Errorf("%s: %s (%s), kept %d, results %v", name, i.State, i.Why, d.kept, i.Results)
+			if i := d.now(); i.State != tt.state || i.Why != tt.why || int(d.kept.Load()) != tt.kept || (i.State == ledger.InviteDone) != (i.Results != nil) {
+				t.Errorf("%s: %s (%s), kept %d, results %v", name, i.State, i.Why, d.kept.Load(), i.Results)
 			}
 			if w.asked > 2000 {
 				t.Errorf("%s: asked %d times", name, w.asked)
@@ -302,7 +304,7 @@ func TestASignInThatDoesNotHoldKeepsNothing(t *testing.T) {
 			d.runs(t)
 			story(t, d)
 			time.Sleep(time.Minute)
-			if d.kept > 0 {
+			if d.kept.Load() > 0 {
 				t.Errorf("%s: it was kept", name)
 			}
 		})
@@ -313,9 +315,9 @@ func TestASignInThatDoesNotHoldKeepsNothing(t *testing.T) {
 // an answer in this browser.
 func TestAConsentInAnotherBrowserIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var agreed bool
+		var agreed atomic.Bool
 		w := &world{tid: tenantA}
-		w.shows = func(int) bool { return agreed }
+		w.shows = func(int) bool { return agreed.Load() }
 		d := newDesk(t, w, ledger.Invitation{})
 		d.runs(t)
 		d.signs(t, browserA)
@@ -323,14 +325,14 @@ func TestAConsentInAnotherBrowserIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
-		if d.kept > 0 {
+		if d.kept.Load() > 0 {
 			t.Error("kept before anybody has agreed")
 		}
-		agreed = true
+		agreed.Store(true)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if i := d.now(); i.State != ledger.InviteDone || d.kept != 1 {
-			t.Errorf("%+v, kept %d", i, d.kept)
+		if i := d.now(); i.State != ledger.InviteDone || d.kept.Load() != 1 {
+			t.Errorf("%+v, kept %d", i, d.kept.Load())
 		}
 	})
 }
@@ -389,8 +391,8 @@ func TestWhatWasConsentedIsGoneOnWithAfterAStart(t *testing.T) {
 		d.runs(t)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if i := d.now(); i.State != ledger.InviteDone || d.kept != 1 || len(i.Results) != 1 {
-			t.Errorf("%+v, kept %d", i, d.kept)
+		if i := d.now(); i.State != ledger.InviteDone || d.kept.Load() != 1 || len(i.Results) != 1 {
+			t.Errorf("%+v, kept %d", i, d.kept.Load())
 		}
 	})
 }
