@@ -55,6 +55,10 @@ receivers: ## the sinks against receivers that others wrote; minutes to build
 clients: ## Microsoft's own client libraries against the pretend cloud; minutes to build
 	@$(CITEST) clients
 
+.PHONY: browser
+browser: ## the pages of drover in a real Chromium
+	@$(CITEST) browser
+
 .PHONY: cover
 cover: ## how much of the code the tests reach: coverage.html
 	$(GO) test -coverprofile coverage.out -coverpkg ./... ./...

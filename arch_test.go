@@ -101,6 +101,7 @@ var rooms = map[string]ring{
 	"drover/internal/registration": adapter,
 	"drover/internal/onboard":      service,
 	"drover/internal/signin":       service,
+	"drover/internal/web":          service,
 }
 
 // suites are conformance suites, used by tests only; they may stay away until

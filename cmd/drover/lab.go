@@ -41,7 +41,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 			if err != nil {
 				return err
 			}
-			s, err := newStage(stageOptions{dir: dir, listen: listen, seed: seed, customers: customers, data: rows, switches: api.Documented(), story: func(i int) estate.Options {
+			s, err := newStage(stageOptions{dir: dir, listen: listen, page: "localhost:8444", seed: seed, customers: customers, data: rows, switches: api.Documented(), story: func(i int) estate.Options {
 				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Incidents: true, MDE: true, Silent: 0.02}
 			}})
 			if err != nil {
@@ -81,12 +81,14 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 // stage is a lab with what a client needs to know of it, in a directory.
 type stage struct {
 	dir, addr, config   string
+	page                string
 	lab                 *lab.Lab
 	splunk              *splunk.Receiver
 	truthLog, splunkLog *os.File
 }
 
 type stageOptions struct {
+	page        string // where the drover of its config has its page for invitations; "": nowhere
 	dir, listen string
 	seed        uint64
 	customers   int
@@ -113,7 +115,7 @@ func newStage(opt stageOptions) (*stage, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &stage{dir: dir, config: filepath.Join(dir, "drover.yaml")}
+	s := &stage{dir: dir, config: filepath.Join(dir, "drover.yaml"), page: opt.page}
 	if s.truthLog, err = os.Create(filepath.Join(dir, "truth.ndjson")); err != nil {
 		return nil, err
 	}
@@ -135,7 +137,14 @@ func newStage(opt stageOptions) (*stage, error) {
 		return nil, err
 	}
 	cert, key := s.lab.AppCertificate()
-	for name, content := range map[string][]byte{"ca.pem": s.lab.CAPEM(), "secret": []byte(s.lab.AppSecret() + "\n"), "splunk-token": []byte(splunkToken + "\n"), "app-cert.pem": cert, "app-key.pem": key, "drover.yaml": []byte(s.yaml())} {
+	pageCert, pageKey, err := s.lab.ServerCertificate()
+	if err != nil {
+		return nil, err
+	}
+	if s.page != "" {
+		s.lab.Directory().AddRedirect(s.lab.AppID(), s.pageURL()+"/callback")
+	}
+	for name, content := range map[string][]byte{"ca.pem": s.lab.CAPEM(), "secret": []byte(s.lab.AppSecret() + "\n"), "splunk-token": []byte(splunkToken + "\n"), "app-cert.pem": cert, "app-key.pem": key, "page-cert.pem": pageCert, "page-key.pem": pageKey, "drover.yaml": []byte(s.yaml())} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return nil, err
 		}
@@ -182,8 +191,19 @@ sinks:
     ca_file: %[2]s/ca.pem
     from: all
     batch: {max_age: 200ms}
-listen: {health: none}
-`, s.addr, s.dir, s.lab.AppID())
+listen: {health: none%[4]s}
+mssp: {name: Example Security, contact: soc@mssp.example}
+`, s.addr, s.dir, s.lab.AppID(), s.pageYAML())
+}
+
+// pageURL is the address of the page for invitations.
+func (s *stage) pageURL() string { return "https://" + s.page + "/SiemMsspConnector" }
+
+func (s *stage) pageYAML() string {
+	if s.page == "" {
+		return ""
+	}
+	return fmt.Sprintf(", invitations: {url: %q, address: %q, certificate: %s/page-cert.pem, key: %s/page-key.pem}", s.pageURL(), s.page, s.dir, s.dir)
 }
 
 func (s *stage) close() {

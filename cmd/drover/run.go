@@ -99,8 +99,7 @@ func (a *app) run(ctx context.Context) (err error) {
 	}
 	local.AuditWith = a.auditBeside(shelves, col.Whole)
 	watching(local, col)
-	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
-	return a.together(ctx, map[string]func(context.Context) error{
+	parts := map[string]func(context.Context) error{
 		"collect":  col.Run,
 		"deliver":  del.Run,
 		"admin":    func(ctx context.Context) error { return admin.Serve(ctx, sock, local) },
@@ -108,7 +107,13 @@ func (a *app) run(ctx context.Context) (err error) {
 		"prune":    a.prune,
 		"ends":     a.sayEnds,
 		"sign-ins": a.keeping.Run,
-	})
+	}
+	if err := a.inviting(local, parts); err != nil {
+		_ = sock.Close()
+		return err
+	}
+	a.log.Info("drover runs", "version", version, "ledger", a.store.Identity().ID, "incarnation", a.store.Identity().Incarnation, "sinks", len(dests))
+	return a.together(ctx, parts)
 }
 
 // together runs parts until ctx ends or one of them fails, which ends all.

@@ -19,7 +19,7 @@ import (
 
 func newTenant() *cobra.Command {
 	c := &cobra.Command{Use: "tenant", Short: "Add, connect, list, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(newTenantAdd(), newTenantConnect(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
+	c.AddCommand(newTenantAdd(), newTenantConnect(), newTenantInvite(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),
 		newTenantExport(), newTenantApply(), newTenantImport(), newTenantHold(), newTenantLeavePage(), newTenantMove())
@@ -317,6 +317,13 @@ func printStatus(w io.Writer, s admin.Status) error {
 	printClocks(t, s)
 	for _, e := range s.Ends {
 		_, _ = fmt.Fprintf(t, "\n%s\nhint: %s\n", clean(e.Says), clean(e.Hint))
+	}
+	if len(s.Invitations) > 0 {
+		_, _ = fmt.Fprintln(t)
+		_ = t.Flush()
+		if err := printInvitations(w, s.Invitations, ""); err != nil {
+			return err
+		}
 	}
 	for reason, n := range s.Aside {
 		_, _ = fmt.Fprintf(t, "\nset aside at reading: %d %s\n", n, reason)

@@ -368,6 +368,8 @@ func (a *app) local() *admin.Local {
 		SealRefreshToken: a.seal,
 		SignIn:           a.signIn,
 		Cover:            a.cover,
+		InvitePage:       a.cfg.Listen.Invitations.URL,
+		Consents:         a.consents,
 		AppKeys:          (*appRing)(a),
 		CheckKeys:        a.checkKeys,
 		RotateKey:        a.rotateKey,

@@ -18,6 +18,7 @@ type API interface {
 	Listing
 	Vaulting
 	AppKeys
+	Inviting
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -190,7 +191,10 @@ type Status struct {
 	// answer; nil before any.
 	EntraAhead *time.Duration `json:"entra_clock_ahead_ns,omitempty"`
 	Silent     []SilentSource `json:"silent_sources,omitempty"`
-	Used       int64          `json:"ledger_bytes"`
+	// Invitations are those that somebody has answered: that wait, go on, or were
+	// done in the last week.
+	Invitations []InvitationStatus `json:"invitations,omitempty"`
+	Used        int64              `json:"ledger_bytes"`
 }
 
 // PruneStatus is what a prune did.

@@ -41,6 +41,13 @@ type Local struct {
 	// SignIn says how a tenant's sign-in stands, nil if it has none. It may be
 	// nil.
 	SignIn func(ctx context.Context, t drover.Tenant) *SignInStatus
+	// InvitePage is the public address of the page that links lead to, "" if
+	// there is none. Consents says why an app has no permissions of its own that
+	// could be consented to, and InvitationChanged is told what an operator did.
+	// They may be nil.
+	InvitePage        string
+	Consents          func(app string) error
+	InvitationChanged func(id string)
 	// Forget drops what the process holds in memory of a tenant that has been
 	// removed. It may be nil.
 	Forget func(drover.TenantID)
@@ -368,6 +375,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	}
 	if l.Ends != nil {
 		s.Ends = l.Ends()
+	}
+	if s.Invitations, err = l.news(ctx); err != nil {
+		return s, err
 	}
 	space, err := l.Store.Space(ctx)
 	s.Used = space.Used

@@ -60,13 +60,17 @@ var calls = map[string]call{
 	"seal_tenant": with(func(ctx context.Context, a API, s sealing) (any, error) {
 		return nil, a.SealTenant(ctx, s.Tenant, drover.NewSecret(s.RefreshToken))
 	}),
-	"volume":         with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
-	"status":         with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
-	"prune":          with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
-	"audit":          with(func(ctx context.Context, a API, o AuditOrder) (any, error) { return a.Audit(ctx, o) }),
-	"audit_progress": with(func(ctx context.Context, a API, id string) (any, error) { return a.AuditProgress(ctx, id) }),
-	"alert":          with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.Alert(ctx, r) }),
-	"alert_body":     with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.AlertBody(ctx, r) }),
+	"invite":             with(func(ctx context.Context, a API, o InviteOrder) (any, error) { return a.Invite(ctx, o) }),
+	"invitations":        with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Invitations(ctx) }),
+	"confirm_invitation": with(func(ctx context.Context, a API, o InviteConfirm) (any, error) { return a.ConfirmInvitation(ctx, o) }),
+	"end_invitation":     with(func(ctx context.Context, a API, o inviteEnd) (any, error) { return a.EndInvitation(ctx, o.ID, o.Why) }),
+	"volume":             with(func(ctx context.Context, a API, q VolumeQuery) (any, error) { return a.Volume(ctx, q) }),
+	"status":             with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Status(ctx) }),
+	"prune":              with(func(ctx context.Context, a API, confirmed bool) (any, error) { return a.Prune(ctx, confirmed) }),
+	"audit":              with(func(ctx context.Context, a API, o AuditOrder) (any, error) { return a.Audit(ctx, o) }),
+	"audit_progress":     with(func(ctx context.Context, a API, id string) (any, error) { return a.AuditProgress(ctx, id) }),
+	"alert":              with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.Alert(ctx, r) }),
+	"alert_body":         with(func(ctx context.Context, a API, r AlertRef) (any, error) { return a.AlertBody(ctx, r) }),
 	"alert_diff": with(func(ctx context.Context, a API, d diffOrder) (any, error) {
 		return a.AlertDiff(ctx, d.AlertRef, d.From, d.To)
 	}),

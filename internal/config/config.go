@@ -57,6 +57,8 @@ type Config struct {
 	Routes Routes `yaml:"routes"`
 	// Listen is where drover answers.
 	Listen Listen `yaml:"listen"`
+	// MSSP says who you are, to customers' admins.
+	MSSP MSSP `yaml:"mssp"`
 	// Log is what drover says of itself, on standard error.
 	Log Log `yaml:"log"`
 
@@ -158,6 +160,7 @@ func (c *Config) check(report Report) {
 	}
 	c.Routes.check(report)
 	c.checkClouds(report)
+	c.checkInvitations(report)
 	c.checkRoots(report)
 }
 

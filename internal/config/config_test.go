@@ -65,7 +65,8 @@ routes:
   - {customers: [tailspin], drop: true}
   - {tenants: [contoso, BBBBBBBB-0000-4000-8000-00000000000B], sinks: [soc]}
   - {sinks: [archive, soc]}
-listen: {health: none}
+listen: {health: none, invitations: {url: https://mssp.example/SiemMsspConnector/, address: ":8443", certificate: web.pem, key: web.key}}
+mssp: {name: Example SOC, contact: soc@mssp.example}
 log: {level: debug, format: json}
 `
 
@@ -116,7 +117,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			{Tenants: []string{"contoso", "bbbbbbbb-0000-4000-8000-00000000000b"}, Sinks: []drover.SinkID{"soc"}},
 			{Sinks: []drover.SinkID{"archive", "soc"}},
 		},
-		Listen: Listen{Health: "none"},
+		Listen: Listen{Health: "none", Invitations: Invitations{URL: "https://mssp.example/SiemMsspConnector", Address: ":8443", Certificate: "/etc/drover/web.pem", Key: "/etc/drover/web.key"}},
+		MSSP:   MSSP{Name: "Example SOC", Contact: "soc@mssp.example"},
 		Log:    Log{Level: "debug", Format: "json"},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {

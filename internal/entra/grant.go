@@ -29,6 +29,7 @@ type request struct {
 	source drover.SourceID
 	old    bool     // a sign-in that shall use the v1 endpoints
 	scopes []string // of Graph, in place of a source: a sign-in of staff
+	anyone bool     // a sign-in that names the tenant, instead of being in one
 }
 
 // v1 reports whether the resource is one of the v1 endpoint's: the SIEM API's
@@ -44,7 +45,15 @@ func (r request) at(name string) string {
 	if r.v1() {
 		path = "/oauth2/"
 	}
-	return r.cloud.Authority + "/" + string(r.tenant.ID) + path + name
+	return r.cloud.Authority + "/" + r.segment() + path + name
+}
+
+// segment is the part of a path that names the directory.
+func (r request) segment() string {
+	if r.anyone {
+		return "organizations"
+	}
+	return string(r.tenant.ID)
 }
 
 // target names the resource in the form, as its endpoint wants it.
@@ -88,7 +97,7 @@ func (k *Tokens) send(ctx context.Context, r request, fields url.Values, delegat
 		}
 		return grant{}, &drover.Error{Op: opToken, Tenant: r.tenant.ID, Kind: drover.Denied, App: true, Hint: "check the credential of the app " + r.app.Name + " in the config", Err: err}
 	}
-	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+string(r.tenant.ID), maxAnswer)
+	client := k.opt.HTTP(r.cloud).HTTPClient(r.cloud.Authority+"/"+r.segment(), maxAnswer)
 	p := &post{next: client.Transport, seen: k.heard}
 	conf := clientcredentials.Config{ClientID: r.app.ClientID, TokenURL: r.endpoint(), EndpointParams: fields, AuthStyle: oauth2.AuthStyleInParams}
 	t, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: p, CheckRedirect: client.CheckRedirect}))

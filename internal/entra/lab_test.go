@@ -3,6 +3,7 @@ package entra_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -190,5 +191,44 @@ func TestThePretendEntrasRefusalsAreUnderstood(t *testing.T) {
 			t.Errorf("%d: got %v", code, err)
 		}
 		c.Faults().Clear()
+	}
+}
+
+func TestWhatATenantHasGivenIsReadFromTokensOfEachAPI(t *testing.T) {
+	c := pretend(t)
+	x := c.tenant(0)
+	all := []drover.SourceID{drover.GraphAlerts, drover.GraphIncidents, drover.MDEAlerts, drover.SIEMDetections}
+	k := c.tokens(c.secret(), nil)
+	for _, tt := range []struct {
+		state       authority.Consent
+		roles       []string
+		open, lacks string
+		known       bool
+	}{
+		{authority.None, nil, "", "[graph.alerts graph.incidents mde.alerts]", false},
+		{authority.Known, nil, "", "[graph.alerts graph.incidents mde.alerts]", true},
+		{authority.Granted, []string{"SecurityAlert.Read.All"}, "[graph.alerts]", "[graph.incidents mde.alerts]", true},
+		{authority.Granted, []string{"SecurityIncident.Read.All"}, "[graph.alerts graph.incidents]", "[mde.alerts]", true},
+		{authority.Granted, []string{"Alert.Read.All"}, "[mde.alerts]", "[graph.alerts graph.incidents]", true},
+		{authority.Granted, []string{"SecurityAlert.Read.All", "SecurityIncident.Read.All", "Alert.Read.All"}, "[graph.alerts graph.incidents mde.alerts]", "", true},
+	} {
+		c.Directory().Consent(string(x.ID), c.AppID(), tt.state)
+		if tt.roles != nil {
+			c.Directory().Roles(string(x.ID), c.AppID(), tt.roles)
+		}
+		g, err := k.Grants(t.Context(), x, all)
+		none := func(list []drover.SourceID) string {
+			if len(list) == 0 {
+				return ""
+			}
+			return fmt.Sprint(list)
+		}
+		if err != nil || none(g.Open) != tt.open || none(g.Lacks) != tt.lacks || g.Known != tt.known || none(g.Untold) != "[siem.detections]" {
+			t.Errorf("%v %v: %+v %v", tt.state, tt.roles, g, err)
+		}
+	}
+	c.Faults().Set(fault.Rule{Kind: fault.TokenWrongTID, API: "token", Value: c.Customers()[1].Tenant})
+	if g, err := k.Grants(t.Context(), x, all); err == nil {
+		t.Errorf("a token for another tenant: %+v", g)
 	}
 }

@@ -46,13 +46,17 @@ const opSignIn = "sign in"
 // errOnce is what a second answer to one sign-in gets.
 var errOnce = errors.New("this sign-in has been answered already")
 
-// BeginSignIn prepares a sign-in in the tenant's directory. It calls nobody.
+// BeginSignIn prepares a sign-in in the tenant's directory; without an ID, in that
+// of whoever signs in, which the ID token then names. It calls nobody.
 func (k *Tokens) BeginSignIn(t drover.Tenant, opt SignInOptions) (*BrowserSignIn, error) {
 	r, err := k.resolve(t, opt.Source)
 	if err != nil {
 		return nil, err
 	}
-	r.old = opt.V1
+	r.old, r.anyone = opt.V1, t.ID == ""
+	if r.anyone && opt.Source != "" {
+		return nil, r.stop("", errors.New("a sign-in for a source's API must be in a tenant"))
+	}
 	return &BrowserSignIn{k: k, r: r, redirect: opt.Redirect, verifier: drover.NewSecret(oauth2.GenerateVerifier()), nonce: drover.NewSecret(rand.Text()), state: newState()}, nil
 }
 

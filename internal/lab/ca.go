@@ -101,6 +101,19 @@ func (a *authorityCert) sign(tpl *x509.Certificate) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
+// server makes a certificate and key for a server of somebody else's on this
+// machine, as PEM.
+func (a *authorityCert) server() (certPEM, keyPEM []byte, err error) {
+	tpl := leafTemplate(1<<41, "localhost")
+	tpl.DNSNames, tpl.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	c, err := a.sign(tpl)
+	if err != nil {
+		return nil, nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), err
+}
+
 // bad returns a certificate that must not be taken: expired, for another name,
 // or of another issuer.
 func (a *authorityCert) bad(h *tls.ClientHelloInfo, how string) (*tls.Certificate, error) {

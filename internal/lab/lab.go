@@ -302,6 +302,10 @@ func (l *Lab) AppSecret() string { return l.secret }
 // AppCertificate is AppID's certificate and key, as PEM.
 func (l *Lab) AppCertificate() (certPEM, keyPEM []byte) { return l.certPEM, l.keyPEM }
 
+// ServerCertificate makes a certificate and key for a server on localhost that
+// clients of the lab trust too, as PEM.
+func (l *Lab) ServerCertificate() (certPEM, keyPEM []byte, err error) { return l.ca.server() }
+
 // CAPEM is the certificate that clients must trust.
 func (l *Lab) CAPEM() []byte { return l.ca.pem }
 

@@ -73,6 +73,7 @@ type Store interface {
 	Bookkeeping
 	Backfilling
 	Sealing
+	Inviting
 
 	// Identity returns the ledger's identity.
 	Identity() Identity
@@ -411,7 +412,8 @@ type Bookkeeping interface {
 	ResolveAside(ctx context.Context, id int64, why string) error
 	// Logbook lists what was done to the ledger by order: created, adopted,
 	// rewound, acknowledged, resolved, backfill, backfilled,
-	// backfill_cancelled, held, released, erased, rewrapped; oldest first, for ever.
+	// backfill_cancelled, held, released, erased, rewrapped, and invitation with
+	// each state that one comes to; oldest first, for ever.
 	Logbook(ctx context.Context) ([]Entry, error)
 	// Feeds returns every feed's state, without taking it.
 	Feeds(ctx context.Context) ([]FeedState, error)

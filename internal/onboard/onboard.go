@@ -223,8 +223,12 @@ func (s *Service) patience() time.Duration {
 	if s.Patience > 0 {
 		return s.Patience
 	}
-	return 15 * time.Minute
+	return defaultPatience
 }
+
+// defaultPatience is after how long Entra should show a consent everywhere
+// (reference entra-oauth §6).
+const defaultPatience = 15 * time.Minute
 
 // unevenly is how long a source may lack its permission while another one of the
 // tenant has its own, before that is believed of a consent of just now.

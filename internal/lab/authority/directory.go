@@ -211,6 +211,15 @@ func (d *Directory) Settle(tenant string, at Region) {
 // app finds a registration; letter case does not matter in a GUID.
 func (d *Directory) app(client string) *App { return d.apps[strings.ToLower(client)] }
 
+// AddRedirect registers one more redirect URI of an app.
+func (d *Directory) AddRedirect(client, uri string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.app(client); a != nil {
+		a.RedirectURIs = append(slices.Clone(a.RedirectURIs), uri)
+	}
+}
+
 // find resolves the tenant segment of a URL: a GUID or a domain.
 func (d *Directory) find(segment string) *Tenant {
 	if t := d.tenants[segment]; t != nil {

@@ -226,3 +226,21 @@ func (d *Directory) unassign(t *Tenant, a *App, id string) bool {
 	t.roles[strings.ToLower(a.ClientID)] = list
 	return true
 }
+
+// Roles sets which roles an app has in a tenant that has agreed, whatever its
+// registration asks for now: of a consent that is older than that.
+func (d *Directory) Roles(tenant, client string, roles []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tenants[tenant]
+	var list []assigned
+	for _, v := range roles {
+		for _, api := range resourceAPIs {
+			if slices.Contains(api.roles, v) {
+				list = append(list, assigned{id: randomText(32), api: api.id, role: v, at: t.consent(client).since})
+				break
+			}
+		}
+	}
+	t.roles[strings.ToLower(client)] = list
+}

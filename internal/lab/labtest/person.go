@@ -74,6 +74,12 @@ func (b *Browser) Open(ctx context.Context, target string) (status int, page str
 	return status, page, err
 }
 
+// Fetch is Open with headers of its own.
+func (b *Browser) Fetch(ctx context.Context, target string, h http.Header) (status int, page string, err error) {
+	status, page, _, err = b.with(ctx, http.MethodGet, target, nil, h)
+	return status, page, err
+}
+
 // Post sends a form, as a program does, and returns the status and the answer.
 func (b *Browser) Post(ctx context.Context, target string, form url.Values) (status int, body string, err error) {
 	status, body, _, err = b.do(ctx, http.MethodPost, target, form)
@@ -81,12 +87,19 @@ func (b *Browser) Post(ctx context.Context, target string, form url.Values) (sta
 }
 
 func (b *Browser) do(ctx context.Context, method, target string, form url.Values) (status int, page, led string, err error) {
+	return b.with(ctx, method, target, form, nil)
+}
+
+func (b *Browser) with(ctx context.Context, method, target string, form url.Values, h http.Header) (status int, page, led string, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, "", "", err
 	}
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, v := range h {
+		req.Header[name] = v
 	}
 	res, err := b.client.Do(req)
 	if err != nil {

@@ -66,4 +66,11 @@ var migrations = [][]string{
 		`CREATE TABLE erasures (n INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, customer TEXT NOT NULL, at INTEGER NOT NULL,
 			incarnation INTEGER NOT NULL, host TEXT NOT NULL, counts TEXT NOT NULL)`,
 	},
+	{
+		// Links by which customers' admins connect tenants: hashes of their tokens
+		// and of browser sessions only. Data holds the rest, as JSON.
+		`CREATE TABLE invitations (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, state TEXT NOT NULL, tenant TEXT NOT NULL,
+			link BLOB UNIQUE, session BLOB UNIQUE, data TEXT NOT NULL)`,
+		`CREATE INDEX invitations_by_tenant ON invitations (tenant)`,
+	},
 }

@@ -180,6 +180,9 @@ func (s *Store) removeTenant(id drover.TenantID, first func(*tx) error) error {
 		tx.exec(`UPDATE feeds SET epoch = epoch + 1, floor = head WHERE tenant = ?`, string(id))
 		tx.exec(`UPDATE vouched SET seq = (SELECT head FROM feeds f WHERE f.fid = vouched.fid), missed = NULL WHERE fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, string(id))
 		tx.exec(`UPDATE backfills SET state = 'cancelled', changed = ? WHERE state = 'open' AND fid IN (SELECT fid FROM feeds WHERE tenant = ?)`, s.now(), string(id))
+		if err := s.withdrawAll(tx, id); err != nil {
+			return err
+		}
 		s.enter(tx, "erased", drover.Feed{Tenant: id}, t.Name)
 		s.record(tx, &t)
 		generation(tx)

@@ -25,6 +25,7 @@ var commands = map[string]struct {
 	"fuzz":      {"every fuzz target for 10 s; a time or a count (10000000x) and a pattern of names may follow", fuzzAll},
 	"soak":      {"the long tests", func(ctx context.Context, s *session) error { return tagged(ctx, s, "soak") }},
 	"receivers": {"the tests against real receivers", func(ctx context.Context, s *session) error { return module(ctx, s, receiversPart(true)) }},
+	"browser":   {"the pages of drover in a real browser", func(ctx context.Context, s *session) error { return module(ctx, s, browserPart(true)) }},
 	"clients":   {"Microsoft's client libraries against the pretend cloud", func(ctx context.Context, s *session) error { return module(ctx, s, clientsPart(true)) }},
 }
 

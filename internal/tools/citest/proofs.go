@@ -32,6 +32,8 @@ var needs = map[string]struct {
 	"soak":      {target: "make soak"},
 	"receivers": {target: "make receivers"},
 	"clients":   {target: "make clients"},
+	"browser":   {target: "make browser"},
+	"chromium":  {here: haveBrowser},
 }
 
 // haveStrace reports whether strace is there and may trace.
