@@ -93,6 +93,7 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 	for _, name := range cfg.AppNames() {
 		list = append(list, a.checkApp(cfg.Apps[name])...)
 	}
+	list = append(list, a.partner.check()...)
 	switch err := a.openLedger(c.Context()); {
 	case errors.Is(err, ledger.ErrLocked):
 		say("ledger", "a running drover has it open, and the sinks with it; ask: drover status", nil)

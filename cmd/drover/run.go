@@ -106,6 +106,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		"health":  func(ctx context.Context) error { return a.health(ctx, a.ready, metrics(col)) },
 		"prune":   a.prune,
 		"ends":    a.sayEnds,
+		"partner": a.partner.watch,
 	})
 }
 

@@ -44,6 +44,8 @@ type app struct {
 	store  ledger.Store
 	dial   dialer
 	ends   ends
+	// partner is the MSSP's standing as one; nil: it has none.
+	partner *partnerDesk
 	// receivers are the clients of sinks that are reached by HTTP.
 	receivers map[drover.SinkID]*httpx.Client
 	meter     meter
@@ -96,6 +98,9 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 		}
 	}
 	a.tokens = a.newTokens(0)
+	if cfg.Partner != nil {
+		a.partner = newPartnerDesk(a, *cfg.Partner)
+	}
 	return a, nil
 }
 
@@ -120,19 +125,23 @@ func (a *app) microsoft(c entra.Cloud) httpx.Options {
 func (a *app) apps() map[string]entra.App {
 	out := make(map[string]entra.App, len(a.cfg.Apps))
 	for name, c := range a.cfg.Apps {
-		e := entra.App{Name: name, ClientID: c.ClientID}
-		switch {
-		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
-		case c.Secret != nil:
-			e.Secret = func() (drover.Secret, error) {
-				s, _, err := secretOf(c)
-				return s, err
-			}
-		}
-		out[name] = e
+		out[name] = entraApp(name, c)
 	}
 	return out
+}
+
+func entraApp(name string, c config.App) entra.App {
+	e := entra.App{Name: name, ClientID: c.ClientID}
+	switch {
+	case c.Certificate != nil:
+		e.Certificate = func() (*entra.Certificate, error) { return certificateOf(c) }
+	case c.Secret != nil:
+		e.Secret = func() (drover.Secret, error) {
+			s, _, err := secretOf(c)
+			return s, err
+		}
+	}
+	return e
 }
 
 // certificateOf returns an app's certificate to use now.
@@ -374,7 +383,7 @@ func (r *refreshStore) seal(ctx context.Context, t drover.Tenant, token drover.S
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{
+	l := &admin.Local{
 		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
 		Check:     a.checkTenant,
 		Serves:    a.serves,
@@ -390,6 +399,10 @@ func (a *app) local() *admin.Local {
 		},
 		Cover: a.cover,
 	}
+	if a.partner != nil {
+		l.Partners = a.partner
+	}
+	return l
 }
 
 // revisions says what each sink is given.

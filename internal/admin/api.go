@@ -16,6 +16,7 @@ import (
 type API interface {
 	Backfilling
 	Listing
+	Partnering
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -202,6 +203,7 @@ type Status struct {
 	// answer; nil before any.
 	EntraAhead *time.Duration `json:"entra_clock_ahead_ns,omitempty"`
 	Silent     []SilentSource `json:"silent_sources,omitempty"`
+	Partner    *PartnerBrief  `json:"partner,omitempty"`
 	Used       int64          `json:"ledger_bytes"`
 }
 

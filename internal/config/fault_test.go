@@ -37,7 +37,7 @@ var faultCases = map[string]struct{ text, want string }{
 	"a key that is no text":            {"sinks:\n  365: {type: stdout}", `2: the key 365 is not text in YAML; put it in quotes: "365"`},
 	"a key that some read as false":    {"sinks:\n  no: {type: stdout}", `2: the key no is not text in YAML; put it in quotes: "no"`},
 	"a key that is a list":             {"? [a, b]\n: c", `1: a key must be a single word`},
-	"all faults are listed":            {"log: {level: loud}\ncollect:\n  interval: 0s\n  overlap: x\nsinks:\n  a: {}\nnext: 1", "1: level: \"loud\" is not known; known are: debug, info, warn, error\n3: interval: 0s is out of bounds; write a value from 1s to 1h\n4: overlap: \"x\" is not a length of time; write whole numbers with a unit such as 60s, 15m, 2h or 7d\n6: a needs the key type\n7: unknown key \"next\"; known in the config are: version, ledger, vault, apps, clouds, proxy, ca, collect, sinks, routes, listen, log"},
+	"all faults are listed":            {"log: {level: loud}\ncollect:\n  interval: 0s\n  overlap: x\nsinks:\n  a: {}\nnext: 1", "1: level: \"loud\" is not known; known are: debug, info, warn, error\n3: interval: 0s is out of bounds; write a value from 1s to 1h\n4: overlap: \"x\" is not a length of time; write whole numbers with a unit such as 60s, 15m, 2h or 7d\n6: a needs the key type\n7: unknown key \"next\"; known in the config are: version, ledger, vault, apps, partner, clouds, proxy, ca, collect, sinks, routes, listen, log"},
 
 	// The document.
 	"two documents":            {"log: {level: info}\n---\nlog: {level: warn}", `2: a second document begins here; a config is one document: take out the --- line`},

@@ -78,8 +78,8 @@ type Service struct {
 	// Parallel bounds the customers for which calls are made at the same time; 0: 8.
 	// Who waits for Entra to spread something makes none.
 	Parallel int
-	// Patience is how long one customer is waited for; 0: eight minutes (reference
-	// partner-gdap §4c).
+	// Patience is how long each thing that Entra has to spread in a customer is
+	// waited for; 0: eight minutes (reference partner-gdap §4c).
 	Patience time.Duration
 	// Show is told of each result, one at a time.
 	Show func(r Result, done, of int)

@@ -39,7 +39,8 @@ type one struct {
 	s   *Service
 	c   Candidate
 	res Result
-	end time.Time
+	// patience is for each thing that Entra has to spread.
+	patience time.Duration
 
 	dir       Directory
 	fresh     bool // something was changed just now
@@ -52,7 +53,7 @@ type one struct {
 
 // one begins a customer's way.
 func (s *Service) one(c Candidate, patience time.Duration) *one {
-	return &one{s: s, c: c, res: s.result(c), end: time.Now().Add(patience)}
+	return &one{s: s, c: c, res: s.result(c), patience: patience}
 }
 
 func (o *one) did(what string) { o.res.Did, o.fresh = append(o.res.Did, what), true }
@@ -150,6 +151,7 @@ func (o *one) add(ctx context.Context, as Outcome) Result {
 // until makes calls again and again, with growing pauses, until they have done it
 // or the patience ends. An error that passes is waited for.
 func (o *one) until(ctx context.Context, do func(context.Context) (done bool, err error)) error {
+	end := time.Now().Add(o.patience)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		var done bool
 		err := o.s.step(ctx, func(ctx context.Context) (err error) {
@@ -168,7 +170,7 @@ func (o *one) until(ctx context.Context, do func(context.Context) (done bool, er
 		case kind != drover.Transient:
 			return err
 		}
-		if time.Now().Add(wait).After(o.end) {
+		if time.Now().Add(wait).After(end) {
 			if err == nil {
 				err = errNotYet
 			}
@@ -255,8 +257,11 @@ func (o *one) denied(ctx context.Context, err error) error {
 // doubt asks about a refusal of Graph's again, with a new token: what was
 // consented just now shows to one server and not to the next.
 func (o *one) doubt(ctx context.Context, n *int, err error) error {
-	if drover.KindOf(err) != drover.Denied {
+	switch {
+	case drover.KindOf(err) != drover.Denied:
 		return err
+	case unseen[code(err)]:
+		return nil // until the patience ends
 	}
 	most := doubts
 	if age, known := o.c.Age(time.Now()); o.fresh || known && age < young {
@@ -270,6 +275,9 @@ func (o *one) doubt(ctx context.Context, n *int, err error) error {
 	}
 	return nil
 }
+
+// unseen are what a server says that has not heard of something yet.
+var unseen = map[string]bool{"Request_ResourceNotFound": true, "graph 404": true, "NoBackingApplicationObject": true}
 
 // principal finds an app's service principal, or makes it and waits until it
 // shows.

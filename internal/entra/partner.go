@@ -228,6 +228,8 @@ func (p *Partner) alone(ctx context.Context, r request, redeem func(context.Cont
 	case <-ctx.Done():
 		return gaveUp(r.tenant, ctx.Err())
 	}
+	// The gate gives the pace alone. Whether a refusal is all the partner's says
+	// the partner's own endpoint, not how many customers have met it.
 	finger, g := r.app.fingerprint(), p.k.gate(r)
 	wait, err := g.turn(r.tenant.ID, finger)
 	if err != nil {
@@ -241,8 +243,9 @@ func (p *Partner) alone(ctx context.Context, r request, redeem func(context.Cont
 	// A grant may work only once: who gives up does not end it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err = redeem(ctx)
-	g.heard(r.tenant.ID, err, finger)
+	if err = redeem(ctx); err == nil || drover.KindOf(err) == drover.Throttled {
+		g.heard(r.tenant.ID, err, finger)
+	}
 	return err
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	// Partner makes the MSSP a partner of all customers, none of which has
 	// consented to anything.
 	Partner bool
+	// Seen is told of each request before it is answered; nil: nobody is.
+	Seen func(r *http.Request)
 	// Splunk serves /services/collector and the host splunk.lab.test.
 	Splunk http.Handler
 }
@@ -332,6 +334,9 @@ func (l *Lab) Handler() http.Handler { return http.HandlerFunc(l.route) }
 // route finds the service by host, or by path where the host is the machine.
 // The names of the real hosts are known as well as the lab's.
 func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
+	if l.opt.Seen != nil {
+		l.opt.Seen(r)
+	}
 	host := bare(r.Host)
 	path := strings.ToLower(r.URL.Path)
 	switch {

@@ -148,6 +148,18 @@ func (d *Directory) Contract(partner, customer, name string) {
 	}
 }
 
+// Share has a tenant grant what users may by an app, of one API, as a consent
+// through Partner Center does.
+func (d *Directory) Share(tenant, client, api string, scopes ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tenants[tenant]
+	t.share(client, api, scopes)
+	if t.consent(client).now < Delegated {
+		d.agree(t, client, Delegated)
+	}
+}
+
 // GivePartnerToken makes a refresh token as a user's sign-in to Partner Center
 // would have, with or without a second factor.
 func (d *Directory) GivePartnerToken(client, user string, mfa bool) string {
