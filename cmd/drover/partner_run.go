@@ -130,7 +130,11 @@ func (d *partnerDesk) over() {
 // announce says who is new, and whose last relationship is gone. A first list is
 // no news.
 func (d *partnerDesk) announce(ctx context.Context, n gdap.News, first bool) {
-	if n.Doubtful {
+	d.mu.Lock()
+	again := d.doubted
+	d.doubted = n.Doubtful
+	d.mu.Unlock()
+	if n.Doubtful && !again {
 		d.a.log.Warn("Microsoft lists no customer of the partner any more; the list of before is kept, and nobody is taken for gone", "hint", "see: drover partner customers; if it stays so, is partner: tenant right?")
 	}
 	tenants, err := d.a.store.ListTenants(ctx)
@@ -204,7 +208,7 @@ func (d *partnerDesk) items(faults map[string]error) (list []expiry.Item) {
 			continue
 		}
 		now := time.Now()
-		if i, ok := relationshipEnds(c.Customer, c.Short, now); ok {
+		if i, ok := relationshipEnds(c.Customer, c.Short, s.Seen); ok {
 			if now.Sub(s.Seen) > partnerListed {
 				i.Hint += "; this was seen on " + s.Seen.UTC().Format(time.DateOnly) + ", and may have changed: drover partner connect --dry-run looks"
 			}

@@ -34,6 +34,7 @@ type partnerDesk struct {
 	mu       sync.Mutex
 	kept     *entra.Partner // with the ledger's token; nil before it is needed
 	incident *admin.PartnerIncident
+	doubted  bool // the last list was empty, and that was said
 }
 
 func newPartnerDesk(a *app, cfg config.Partner) *partnerDesk {
@@ -267,7 +268,7 @@ func (d *partnerDesk) Partner(ctx context.Context, fresh bool) (admin.PartnerSta
 		if i := slices.IndexFunc(tenants, func(t drover.Tenant) bool { return t.ID == c.Tenant }); i >= 0 {
 			x.Short, x.State = tenants[i].Name, tenants[i].State
 		}
-		if item, ok := relationshipEnds(c, x.Short, now); ok {
+		if item, ok := relationshipEnds(c, x.Short, s.At); ok {
 			if _, near := item.Reached(now); near {
 				x.Warns = item.Says(now)
 			}
@@ -281,9 +282,9 @@ func (d *partnerDesk) Partner(ctx context.Context, fresh bool) (admin.PartnerSta
 }
 
 // relationshipEnds is the end of a customer's last relationship, if somebody must
-// see to it.
-func relationshipEnds(c gdap.Customer, short string, now time.Time) (expiry.Item, bool) {
-	at, ok := c.Ends(now)
+// see to it, by a list of that time.
+func relationshipEnds(c gdap.Customer, short string, seen time.Time) (expiry.Item, bool) {
+	at, ok := c.Ends(seen)
 	name := short
 	if name == "" {
 		name = c.Name

@@ -13,7 +13,7 @@ import (
 // Pauses between two looks at something that spreads through Entra (reference
 // partner-gdap §4c: everything from a minute to two days has been seen).
 const (
-	firstPause = 2 * time.Second
+	firstPause = time.Second
 	lastPause  = 30 * time.Second
 )
 

@@ -154,12 +154,16 @@ func (c Customer) End() (at time.Time, extends bool) {
 // it is spoken of.
 var WarnDays = []int{30, 7, 0}
 
+// moves is how long after its end a relationship that extends itself may show the
+// old one: it moves in the course of that day (reference partner-gdap §3).
+const moves = 24 * time.Hour
+
 // Ends is when the customer's last active relationship ends, if somebody must
-// see to that. One that extends itself is only spoken of when its end has passed
-// and has not moved.
-func (c Customer) Ends(now time.Time) (at time.Time, ok bool) {
+// see to that. One that extends itself is only spoken of when a list of after
+// its end, seen at that time, still shows the old one.
+func (c Customer) Ends(seen time.Time) (at time.Time, ok bool) {
 	at, extends := c.End()
-	return at, !at.IsZero() && (!extends || now.After(at))
+	return at, !at.IsZero() && (!extends || seen.After(at.Add(moves)))
 }
 
 // Age is how long ago the newest active relationship was activated; ok false if
