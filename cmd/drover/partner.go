@@ -28,7 +28,7 @@ func partnered(c *cobra.Command) (*app, error) {
 		return nil, err
 	}
 	if cfg.Partner == nil {
-		return nil, usageError{&drover.Error{Op: "find the partner", Kind: drover.Refused, Err: errors.New("the config has no section partner:"), Hint: "name your tenant and the onboarding app there; see docs/partner.md"}}
+		return nil, usageError{&drover.Error{Op: "find the partner", Kind: drover.Refused, Err: errors.New("the config has no section named partner"), Hint: "name your tenant and the onboarding app there; see docs/partner.md"}}
 	}
 	return newApp(cfg, discard(), nil)
 }

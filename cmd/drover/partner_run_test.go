@@ -73,9 +73,9 @@ func TestAKeptSignInIsRenewedAndWhatIsNewIsSaidOnce(t *testing.T) {
 		}
 		// The account's sessions are revoked: one incident, and no storm.
 		p.dir.RevokeUser(lab.PartnerAccount)
-		before := p.logins
+		before := p.asked()
 		time.Sleep(3 * day)
-		asked := p.logins - before
+		asked := p.asked() - before
 		b := status()
 		if n := p.lines("level=ERROR"); n != 1 || b.Incident == nil || !strings.Contains(b.Incident.Says, "AADSTS50173") || !strings.Contains(b.Incident.Hint, "drover partner connect --keep") || asked > 3*30 {
 			t.Errorf("said %d times, asked %d times: %+v", n, asked, b)
@@ -103,10 +103,10 @@ func TestAKeptSignInIsRenewedAndWhatIsNewIsSaidOnce(t *testing.T) {
 		again, err := p.local().ForgetPartner(t.Context())
 		p.must(err)
 		time.Sleep(time.Minute)
-		quiet := p.logins
+		quiet := p.asked()
 		time.Sleep(5 * day)
-		if b := status(); !was || again || b.Kept || p.logins != quiet || b.Customers != 5 {
-			t.Errorf("%v, %v, %+v, %d", was, again, b, p.logins-quiet)
+		if b := status(); !was || again || b.Kept || p.asked() != quiet || b.Customers != 5 {
+			t.Errorf("%v, %v, %+v, %d", was, again, b, p.asked()-quiet)
 		}
 		stop()
 		p.must(<-ended)

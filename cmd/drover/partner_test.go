@@ -128,7 +128,7 @@ func TestTheOnboardingAppIsAnotherThanTheReader(t *testing.T) {
 	}
 	for name, tt := range map[string]struct{ from, to, says string }{
 		"one app for both":      {id, d.app, "the onboarding app may grant permissions, so it must be another one"},
-		"a reader that is none": {"  cloud: lab\n  secret: {file: " + d.dir + "/onboarding", "  cloud: lab\n  reader: defualt\n  secret: {file: " + d.dir + "/onboarding", `no app named "defualt"; did you mean "default"`},
+		"a reader that is none": {"  cloud: lab\n  secret: {file: " + d.dir + "/onboarding", "  cloud: lab\n  reader: defaults\n  secret: {file: " + d.dir + "/onboarding", `no app named "defaults"; did you mean "default"`},
 		"another cloud":         {"  cloud: lab\n  secret: {file: " + d.dir + "/onboarding", "  cloud: gcc\n  secret: {file: " + d.dir + "/onboarding", "a partner reaches customers of its own cloud only"},
 		"no partner at all":     {"partner:\n", "x-partner:\n", "unknown key"},
 	} {

@@ -223,6 +223,13 @@ func (p *partnership) calm() (astray []string) {
 	return astray
 }
 
+// asked counts the requests at the authority.
+func (p *partnership) asked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logins
+}
+
 func (p *partnership) changes() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
