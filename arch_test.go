@@ -77,6 +77,7 @@ var rooms = map[string]ring{
 	"drover/internal/expiry":       pure,
 	"drover/internal/coverage":     pure,
 	"drover/internal/siemconf":     pure,
+	"drover/internal/gdap":         pure,
 	"drover/internal/httpx":        wire,
 	"drover/internal/vault":        wire,
 	"drover/internal/entra":        adapter,
@@ -99,7 +100,9 @@ var rooms = map[string]ring{
 	"drover/internal/rig/...":      rig,
 	"drover/internal/tools/...":    rig,
 	"drover/internal/registration": adapter,
+	"drover/internal/partner":      adapter,
 	"drover/internal/onboard":      service,
+	"drover/internal/enrol":        service,
 	"drover/internal/signin":       service,
 	"drover/internal/web":          service,
 }

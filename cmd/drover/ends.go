@@ -72,6 +72,7 @@ func (a *app) items() (items []expiry.Item, faults map[string]error) {
 			items = append(items, i)
 		}
 	}
+	items = append(items, a.partner.items(faults)...)
 	for _, id := range slices.Sorted(maps.Keys(a.receivers)) {
 		items = append(items, a.receiverEnds(id)...)
 	}

@@ -22,6 +22,7 @@ func newLab() *cobra.Command {
 	var (
 		listen, dir, data string
 		identity          string
+		partner           bool
 		customers         int
 		backlog           int
 		rate              float64
@@ -41,7 +42,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 			if err != nil {
 				return err
 			}
-			s, err := newStage(stageOptions{dir: dir, listen: listen, page: "localhost:8444", seed: seed, customers: customers, data: rows, switches: api.Documented(), story: func(i int) estate.Options {
+			s, err := newStage(stageOptions{dir: dir, listen: listen, page: "localhost:8444", seed: seed, customers: customers, data: rows, partner: partner, switches: api.Documented(), story: func(i int) estate.Options {
 				return estate.Options{Backlog: backlog, PerMinute: rate, Horizon: 24 * time.Hour, Updates: 0.5, Shuffle: i%2 == 0, LiveField: i%3 == 0, LateShare: 0.02, LateMax: 5 * time.Minute, SIEM: true, Incidents: true, MDE: true, Silent: 0.02}
 			}})
 			if err != nil {
@@ -51,6 +52,10 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 			out := c.OutOrStdout()
 			_, _ = fmt.Fprintf(out, "listening on https://%s (CA: %s)\nconfig for drover: %s\napp %s, secret in %s\napp %s, for people who sign in\nsign-in desk https://%s/lab/entra/, customers' portal https://%s/lab/portal\n",
 				s.addr, filepath.Join(s.dir, "ca.pem"), s.config, s.lab.AppID(), filepath.Join(s.dir, "secret"), s.lab.PublicAppID(), s.addr, s.addr)
+			if partner {
+				id, _ := s.lab.OnboardingApp()
+				_, _ = fmt.Fprintf(out, "onboarding app %s, secret in %s; the partner's account is %s\n", id, filepath.Join(s.dir, "onboarding-secret"), lab.PartnerAccount)
+			}
 			for _, k := range s.lab.Customers() {
 				_, _ = fmt.Fprintf(out, "customer %-12s tenant %s\n", k.Name, k.Tenant)
 			}
@@ -71,6 +76,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
 	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, graph_incidents, mde_alerts, siem_detections) to serve instead of made ones")
 	f.StringVar(&identity, "identity", "", "address on which to play the identity service of the machine, such as 127.0.0.1:8444 (default: none)")
+	f.BoolVar(&partner, "partner", false, "make the MSSP a Microsoft partner of all customers, none of which has consented to anything (docs/lab-partner.md)")
 	f.IntVar(&customers, "customers", 8, "how many customers")
 	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")
 	f.Float64Var(&rate, "rate", 6, "new alerts a minute for each")
@@ -93,6 +99,7 @@ type stageOptions struct {
 	seed        uint64
 	customers   int
 	data        *estate.Data
+	partner     bool
 	quiet       bool // no truth log: it would cost what is to be measured
 	switches    api.Switches
 	story       func(i int) estate.Options
@@ -130,7 +137,7 @@ func newStage(opt stageOptions) (*stage, error) {
 	if opt.quiet {
 		truth = nil
 	}
-	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Switches: opt.switches, Truth: truth, Splunk: s.splunk}); err != nil {
+	if s.lab, err = lab.New(lab.Options{Seed: opt.seed, Customers: opt.customers, Story: opt.story, Data: opt.data, Partner: opt.partner, Switches: opt.switches, Truth: truth, Splunk: s.splunk}); err != nil {
 		return nil, err
 	}
 	if s.addr, err = s.lab.Start(opt.listen); err != nil {
@@ -146,6 +153,11 @@ func newStage(opt stageOptions) (*stage, error) {
 	}
 	for name, content := range map[string][]byte{"ca.pem": s.lab.CAPEM(), "secret": []byte(s.lab.AppSecret() + "\n"), "splunk-token": []byte(splunkToken + "\n"), "app-cert.pem": cert, "app-key.pem": key, "page-cert.pem": pageCert, "page-key.pem": pageKey, "drover.yaml": []byte(s.yaml())} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if id, secret := s.lab.OnboardingApp(); id != "" {
+		if err := os.WriteFile(filepath.Join(dir, "onboarding-secret"), []byte(secret+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}
@@ -193,7 +205,22 @@ sinks:
     batch: {max_age: 200ms}
 listen: {health: none%[4]s}
 mssp: {name: Example Security, contact: soc@mssp.example}
-`, s.addr, s.dir, s.lab.AppID(), s.pageYAML())
+`, s.addr, s.dir, s.lab.AppID(), s.pageYAML()) + s.partnerYAML()
+}
+
+// partnerYAML is the section of an MSSP that is a partner.
+func (s *stage) partnerYAML() string {
+	id, _ := s.lab.OnboardingApp()
+	if id == "" {
+		return ""
+	}
+	return fmt.Sprintf(`partner:
+  tenant: %s
+  client_id: %s
+  cloud: lab
+  secret: {file: %s/onboarding-secret}
+  partner_center: https://%s
+`, lab.HomeTenant, id, s.dir, s.addr)
 }
 
 // pageURL is the address of the page for invitations.

@@ -169,7 +169,7 @@ none to the wrong place.
 		return usageError{fmt.Errorf("%w; see: %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", defaultConfig(), "config file")
-	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit(), newAlerts(), newManifest(), newBackfill(), newSIEMConfig(), newAppCommand(), newVault(), newRevoke(), newAADSTS(), newInvitation(), newConsent())
+	root.AddCommand(newRun(), newFetch(), newTenant(), newStatus(), newCheck(), newDemo(), newBench(), newLab(), newConfig(), newLedger(), newVersion(), newGap(), newAudit(), newAlerts(), newManifest(), newBackfill(), newSIEMConfig(), newAppCommand(), newVault(), newRevoke(), newAADSTS(), newInvitation(), newConsent(), newPartner())
 	return root
 }
 

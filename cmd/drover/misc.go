@@ -98,6 +98,7 @@ func check(c *cobra.Command) (list []admin.Finding, err error) {
 		}
 		list = append(list, a.checkApp(cfg.Apps[name])...)
 	}
+	list = append(list, a.partner.check()...)
 	switch err := opened; {
 	case errors.Is(err, ledger.ErrLocked):
 		say("ledger", "a running drover has it open, and the sinks with it; ask: drover status", nil)

@@ -107,6 +107,7 @@ func (a *app) run(ctx context.Context) (err error) {
 		"prune":    a.prune,
 		"ends":     a.sayEnds,
 		"sign-ins": a.keeping.Run,
+		"partner":  a.partner.watch,
 	}
 	if err := a.inviting(local, parts); err != nil {
 		_ = sock.Close()

@@ -247,7 +247,8 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "How everything goes: tenants, sinks, gaps", Args: noArgs,
 		Long: `status says how far every tenant has been read and every sink has been served,
 what is missing (open gaps) and what was set aside. It exits with 1 when a feed
-is parked, a gap is open, or a source is silent in all tenants at once.`,
+is parked, a gap is open, a source is silent in all tenants at once, or the partner's
+sign-in fails.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withOperator(c, func(api admin.API) error {
 				s, err := api.Status(c.Context())
@@ -277,7 +278,7 @@ func healthy(s admin.Status) bool {
 			}
 		}
 	}
-	return len(s.Gaps) == 0 && len(s.Silent) == 0
+	return len(s.Gaps) == 0 && len(s.Silent) == 0 && (s.Partner == nil || s.Partner.Incident == nil)
 }
 
 func printStatus(w io.Writer, s admin.Status) error {
@@ -314,6 +315,7 @@ func printStatus(w io.Writer, s admin.Status) error {
 		}
 		_, _ = fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", b.ID, clean(b.Name), b.Source, short(b.To), short(b.At), b.Rows, left(b))
 	}
+	printPartnerBrief(t, s.Partner)
 	printClocks(t, s)
 	for _, e := range s.Ends {
 		_, _ = fmt.Fprintf(t, "\n%s\nhint: %s\n", clean(e.Says), clean(e.Hint))

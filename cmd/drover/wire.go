@@ -45,6 +45,7 @@ type app struct {
 	store   ledger.Store
 	signIns *signin.Store  // by which tenants are read delegated
 	keeping *signin.Keeper // of those that nobody reads by
+	partner *partnerDesk   // the MSSP's standing as one; nil: it has none
 	keys    vault.Keeper   // see keeper
 	vault   *vault.Vault   // what was read there
 	turn    sync.Mutex     // one master key follows at a time
@@ -115,6 +116,9 @@ func newApp(cfg *config.Config, log *slog.Logger, dial dialer) (*app, error) {
 	a.signIns = a.newSignIns()
 	a.tokens = a.newTokens(0)
 	a.keeping = signin.NewKeeper(signin.Options{Store: a.signIns, Tokens: a.tokens, Log: log})
+	if cfg.Partner != nil {
+		a.partner = newPartnerDesk(a, *cfg.Partner)
+	}
 	return a, nil
 }
 
@@ -139,23 +143,27 @@ func (a *app) microsoft(c entra.Cloud) httpx.Options {
 func (a *app) apps() map[string]entra.App {
 	out := make(map[string]entra.App, len(a.cfg.Apps))
 	for name, c := range a.cfg.Apps {
-		e := entra.App{Name: name, ClientID: c.ClientID}
-		switch {
-		case c.Federated != nil:
-			e.Federated = entra.TokenFile{Read: c.Federated.Read, Audience: c.Federated.Audience}
-		case c.ManagedIdentity != nil:
-			e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
-		case c.Certificate != nil:
-			e.Certificate = func() (*entra.Certificate, error) { return a.certificateOf(c) }
-		case c.Secret != nil:
-			e.Secret = func() (drover.Secret, error) {
-				s, _, err := secretOf(c)
-				return s, err
-			}
-		}
-		out[name] = e
+		out[name] = a.entraApp(name, c)
 	}
 	return out
+}
+
+func (a *app) entraApp(name string, c config.App) entra.App {
+	e := entra.App{Name: name, ClientID: c.ClientID}
+	switch {
+	case c.Federated != nil:
+		e.Federated = entra.TokenFile{Read: c.Federated.Read, Audience: c.Federated.Audience}
+	case c.ManagedIdentity != nil:
+		e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
+	case c.Certificate != nil:
+		e.Certificate = func() (*entra.Certificate, error) { return a.certificateOf(c) }
+	case c.Secret != nil:
+		e.Secret = func() (drover.Secret, error) {
+			s, _, err := secretOf(c)
+			return s, err
+		}
+	}
+	return e
 }
 
 // secretOf returns an app's client secret to use now, and when it ends.
@@ -354,7 +362,7 @@ func (a *app) seal(ctx context.Context, t drover.Tenant, token drover.Secret) er
 
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
-	return &admin.Local{
+	l := &admin.Local{
 		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
 		Check:            a.checkTenant,
 		Serves:           a.serves,
@@ -374,6 +382,10 @@ func (a *app) local() *admin.Local {
 		CheckKeys:        a.checkKeys,
 		RotateKey:        a.rotateKey,
 	}
+	if a.partner != nil {
+		l.Partners = a.partner
+	}
+	return l
 }
 
 // revisions says what each sink is given.

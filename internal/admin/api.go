@@ -19,6 +19,7 @@ type API interface {
 	Vaulting
 	AppKeys
 	Inviting
+	Partnering
 	AddTenant(ctx context.Context, t NewTenant) (drover.Tenant, error)
 	Tenants(ctx context.Context) ([]TenantStatus, error)
 	Tenant(ctx context.Context, idOrName string) (TenantStatus, error)
@@ -194,6 +195,7 @@ type Status struct {
 	// Invitations are those that somebody has answered: that wait, go on, or were
 	// done in the last week.
 	Invitations []InvitationStatus `json:"invitations,omitempty"`
+	Partner     *PartnerBrief      `json:"partner,omitempty"`
 	Used        int64              `json:"ledger_bytes"`
 }
 

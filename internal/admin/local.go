@@ -76,6 +76,8 @@ type Local struct {
 	// Watch and SilentSources are what a running process has seen. Both may be nil.
 	Watch         func() map[drover.Feed]FeedWatch
 	SilentSources func() []SilentSource
+	// Partners knows the MSSP's own standing as a partner; nil: it has none.
+	Partners Partnering
 	// Started is when the process began to read, zero if it does not.
 	Started time.Time
 
@@ -377,6 +379,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 		s.Ends = l.Ends()
 	}
 	if s.Invitations, err = l.news(ctx); err != nil {
+		return s, err
+	}
+	if s.Partner, err = l.partnerBrief(ctx); err != nil {
 		return s, err
 	}
 	space, err := l.Store.Space(ctx)

@@ -74,6 +74,9 @@ var calls = map[string]call{
 	"alert_diff": with(func(ctx context.Context, a API, d diffOrder) (any, error) {
 		return a.AlertDiff(ctx, d.AlertRef, d.From, d.To)
 	}),
+	"partner":         with(func(ctx context.Context, a API, fresh bool) (any, error) { return a.Partner(ctx, fresh) }),
+	"keep_partner":    with(func(ctx context.Context, a API, k PartnerKeep) (any, error) { return nil, a.KeepPartner(ctx, k) }),
+	"forget_partner":  with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.ForgetPartner(ctx) }),
 	"backfill":        with(func(ctx context.Context, a API, b NewBackfill) (any, error) { return a.Backfill(ctx, b) }),
 	"backfills":       with(func(ctx context.Context, a API, _ struct{}) (any, error) { return a.Backfills(ctx) }),
 	"cancel_backfill": with(func(ctx context.Context, a API, id int64) (any, error) { return nil, a.CancelBackfill(ctx, id) }),

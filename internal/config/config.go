@@ -41,6 +41,8 @@ type Config struct {
 	Vault Vault `yaml:"vault"`
 	// Apps are the app registrations with which tenants are read, by name. A tenant that names none is read with the one named default.
 	Apps map[string]App `yaml:"apps" names:"slug"`
+	// Partner is the MSSP's own standing as a Microsoft partner. Without it, customers are connected one by one.
+	Partner *Partner `yaml:"partner"`
 	// Clouds are national or private clouds beside the built-in ones: worldwide, gcc, gcc-high, dod, and those without security alerts: china, bleu, delos, govsg.
 	Clouds map[string]Cloud `yaml:"clouds" names:"slug"`
 	// Addresses from which Microsoft sees drover come, or networks such as 203.0.113.0/28: behind NAT or a proxy drover cannot know them. They are named to a customer's admin whose Conditional Access refuses.
@@ -161,6 +163,7 @@ func (c *Config) check(report Report) {
 	c.Routes.check(report)
 	c.checkClouds(report)
 	c.checkInvitations(report)
+	c.checkPartner(report)
 	c.checkRoots(report)
 }
 
@@ -231,6 +234,9 @@ func (c *Config) Warnings() Faults {
 		}
 		a.Secret.warn(func(text string) { warn(at+".secret", "%s", text) })
 		a.NextSecret.warn(func(text string) { warn(at+".next_secret", "%s", text) })
+	}
+	if p := c.Partner; p != nil {
+		p.Secret.warn(func(text string) { warn("partner.secret", "%s", text) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Clouds)) {
 		if c.Clouds[name].AllowPrivate {

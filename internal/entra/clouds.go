@@ -55,6 +55,10 @@ const siemResource = "https://graph.windows.net"
 // on the newer host (reference mde-api §3).
 const mdeResource = "https://api.securitycenter.microsoft.com"
 
+// PartnerCenter is the host of Microsoft's API for partners, and the audience of
+// its tokens (reference partner-gdap §1.1).
+const PartnerCenter = "https://api.partnercenter.microsoft.com"
+
 // mdeNear are the nearer hosts of Defender for Endpoint in the public cloud.
 func mdeNear() map[string]string {
 	m := make(map[string]string)

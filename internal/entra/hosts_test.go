@@ -21,7 +21,8 @@ var aMicrosoftHost = regexp.MustCompile(`(?i)[a-z0-9.-]*(microsoftonline|microso
 var elsewhere = map[string]string{
 	"internal/entra/aadsts.go https://login.microsoftonline.com/error": "a page for people that explains numbers of every cloud",
 	"cmd/drover/aadsts.go https://login.microsoftonline.com/error":     "the same",
-	"internal/config/app.go ": "defaults and examples of the config's keys, which its page shows; TestTheConfigsDefaultsAreTheTables compares them",
+	"internal/config/app.go ":                                         "defaults and examples of the config's keys, which its page shows; TestTheConfigsDefaultsAreTheTables compares them",
+	"internal/config/partner.go ":                                     "the same, of a partner",
 	"internal/siemconf/splunk.go api-gov.securitycenter.microsoft.us": "a word of a closed list of Splunk's add-on",
 	"internal/siemconf/splunk.go api.securitycenter.microsoft.com":    "the same list, in a comment of the file",
 	"internal/siemconf/header.go graph.microsoft.com":                 "a comment of a file that is written",

@@ -65,6 +65,9 @@ func mdeAccepts(host, audience string, strict bool) bool {
 // grants reports whether a permission is one of the resource that a token is
 // for.
 func grants(audience, permission string) bool {
+	if center := permission == "user_impersonation"; center || audience == centerAudience {
+		return center && audience == centerAudience
+	}
 	native := audience == mdeAudience || audience == mdeOldAudience || audience == mdeGCC || audience == mdeGCCHigh || audience == xdrAudience
 	older := strings.HasPrefix(permission, "Alert.") || strings.HasPrefix(permission, "Incident.")
 	return native == older || isLabHost(audience, "mde")

@@ -44,6 +44,9 @@ type Options struct {
 	Truth io.Writer
 	// Switches of the APIs; the zero value limits nothing.
 	Switches api.Switches
+	// Partner makes the MSSP a partner of all customers, none of which has
+	// consented to anything.
+	Partner bool
 	// Splunk serves /services/collector and the host splunk.lab.test.
 	Splunk http.Handler
 	// Tap, if set, is put before everything that is served.
@@ -64,25 +67,26 @@ type Customer struct {
 
 // Lab is the whole.
 type Lab struct {
-	opt       Options
-	ca        *authorityCert
-	directory *authority.Directory
-	auth      *authority.Server
-	graph     http.Handler // applications and servicePrincipals
-	estate    *estate.Estate
-	faults    *fault.Dealer
-	truth     *truth.Log
-	api       *api.API
-	keys      *keyvault.Vault
-	customers []Customer
-	appID     string
-	publicID  string
-	secret    string
-	certPEM   []byte
-	keyPEM    []byte
-	server    *http.Server
-	desks     http.Handler
-	made      atomic.Int64 // alerts made by hand
+	opt                      Options
+	ca                       *authorityCert
+	directory                *authority.Directory
+	auth                     *authority.Server
+	graph                    http.Handler // applications and servicePrincipals
+	estate                   *estate.Estate
+	faults                   *fault.Dealer
+	truth                    *truth.Log
+	api                      *api.API
+	keys                     *keyvault.Vault
+	customers                []Customer
+	appID                    string
+	publicID                 string
+	secret                   string
+	onboardID, onboardSecret string
+	certPEM                  []byte
+	keyPEM                   []byte
+	server                   *http.Server
+	desks                    http.Handler
+	made                     atomic.Int64 // alerts made by hand
 }
 
 // HomeTenant is the MSSP's own directory.
@@ -223,6 +227,9 @@ func (l *Lab) people() error {
 		}
 		l.customers = append(l.customers, c)
 	}
+	if l.opt.Partner {
+		l.partner()
+	}
 	return nil
 }
 
@@ -250,6 +257,8 @@ func resource(uri string) (string, bool) {
 	switch {
 	case uri == graphID:
 		return graphAudience, true
+	case uri == centerAudience, uri == centerID:
+		return centerAudience, true
 	case uri == mdeID:
 		return mdeAudience, true
 	case uri == xdrID:
@@ -361,6 +370,8 @@ func (l *Lab) route(w http.ResponseWriter, r *http.Request) {
 		l.serveGraph(w, r)
 	case strings.HasSuffix(host, ".vault.azure.net"), strings.HasPrefix(path, "/keys/"):
 		l.keys.ServeHTTP(w, r)
+	case strings.HasPrefix(host, "api.partnercenter."), strings.HasPrefix(path, "/v1/"):
+		l.auth.Center(w, r)
 	case isMDEHost(host), strings.HasPrefix(path, "/mde/"), strings.HasPrefix(path, "/api/v1.0/"):
 		l.api.MDE(w, r)
 	case strings.HasPrefix(host, "siem-"), strings.HasPrefix(host, "wdatp-alertexporter"):

@@ -225,7 +225,7 @@ func (s *Server) sendCode(w http.ResponseWriter, r *http.Request, a *signIn, use
 	raw := "0.AX" + randomText(40)
 	q := a.q
 	d.codes[raw] = &code{client: a.app.ClientID, tenant: a.t.ID, user: user, redirect: a.redirect, challenge: q.Get("code_challenge"), method: q.Get("code_challenge_method"),
-		resource: q.Get("resource"), scope: q.Get("scope"), nonce: q.Get("nonce"), issued: d.now(), mfa: a.t.policy != 0 && !a.prompt("none")}
+		resource: q.Get("resource"), scope: q.Get("scope"), nonce: q.Get("nonce"), issued: d.now(), mfa: (a.t.policy != 0 && !a.prompt("none") || q.Get("amr_values") == "mfa") && !d.Partner.NoMFA}
 	a.back.Set("code", raw)
 	a.back.Set("session_state", objectID(a.t.ID, user+d.kid))
 	if a.v2 && r.URL.Query().Get("client_info") == "1" {

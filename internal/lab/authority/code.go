@@ -58,7 +58,7 @@ func (s *Server) redeemCode(q *request) (map[string]any, *refusal) {
 		return nil, e
 	}
 	c.used = true
-	g := grantee{t: d.tenants[c.tenant], user: c.user, nonce: c.nonce}
+	g := grantee{t: d.tenants[c.tenant], user: c.user, nonce: c.nonce, mfa: c.mfa}
 	if q.offline {
 		d.families++
 		c.family = d.families

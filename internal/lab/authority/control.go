@@ -37,6 +37,7 @@ const maxControl = 64 << 10
 //	DELETE /apps/{app}/secrets/{id}
 //	POST   /apps/{app}/certificates              {"pem":"…"}
 //	DELETE /apps/{app}/certificates/{thumbprint} its SHA-256 in hex, as GET / shows it
+//	       /partner/…                            relationships, groups, contracts, switches: docs/lab-partner.md
 //	GET    /faults                               rules of the whole cloud; POST adds an array of them, PUT replaces all
 //
 // {tenant} is an ID or a domain.
@@ -48,6 +49,7 @@ func (s *Server) Control() http.Handler {
 	mux.Handle("/switches", s.opt.Directory)
 	s.tenantControl(mux)
 	s.appControl(mux)
+	s.partnerControl(mux)
 	mux.HandleFunc("POST /users/{name}/revoke", func(w http.ResponseWriter, r *http.Request) {
 		s.opt.Directory.RevokeUser(r.PathValue("name"))
 		w.WriteHeader(http.StatusNoContent)

@@ -101,14 +101,15 @@ func (s *Server) redeemDevice(q *request) (map[string]any, *refusal) {
 		return nil, e
 	}
 	t := d.tenants[v.tenant]
-	if e := s.admit(q, t, v.user, true); e != nil {
+	mfa := !d.Partner.NoMFA
+	if e := s.admit(q, t, v.user, mfa); e != nil {
 		return nil, e
 	}
 	v.used = true
-	g := grantee{t: t, user: v.user}
+	g := grantee{t: t, user: v.user, mfa: mfa}
 	if q.offline {
 		d.families++
-		g.refresh = d.newRefresh(refresh{client: v.client, tenant: v.tenant, user: v.user, audience: q.audience, mfa: true, family: d.families})
+		g.refresh = d.newRefresh(refresh{client: v.client, tenant: v.tenant, user: v.user, audience: q.audience, mfa: mfa, family: d.families})
 	}
 	return s.issue(q, g)
 }

@@ -60,6 +60,7 @@ type Tenant struct {
 	users      map[string]bool // name → may consent for all
 	policy     int             // what Conditional Access answers; 0: nothing
 	region     Region
+	shared     map[string]map[string][]string // by client ID and API: what users may by the app; absent: all of the registration's
 }
 
 // Region is where a tenant lives, as its discovery document says: Scope EU, NA,
@@ -74,6 +75,7 @@ type Region struct {
 type Directory struct {
 	Clock func() time.Time
 	Switches
+	Partner PartnerSwitches
 
 	mu       sync.Mutex
 	tenants  map[string]*Tenant
@@ -88,6 +90,7 @@ type Directory struct {
 	asked    map[string][]time.Time  // by app, and by user grant
 	issuers  map[string]*otherIssuer // of other identity providers, by name
 	machine  map[string]Identity     // managed identities, by client ID
+	gdap     gdap
 	families int
 	refusals int
 	key      *rsa.PrivateKey

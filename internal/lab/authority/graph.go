@@ -13,16 +13,16 @@ import (
 
 // directoryPath is what of Graph is the directory's: a collection, one of it by
 // ID or by appId, and what lies below.
-var directoryPath = regexp.MustCompile(`(?i)^/v1\.0/(applications|servicePrincipals|oauth2PermissionGrants)(?:\(appId='([^']*)'\)|/([^/()]+))?(?:/(.+))?$`)
+var directoryPath = regexp.MustCompile(`(?i)^/v1\.0/(applications|servicePrincipals|oauth2PermissionGrants|tenantRelationships|contracts|me)(?:\(appId='([^']*)'\)|/([^/()]+))?(?:/(.+))?$`)
 
 // IsDirectoryPath reports whether a path of Graph leads to applications, service
-// principals or grants.
+// principals, grants, or what partners have.
 func IsDirectoryPath(path string) bool {
 	return directoryPath.MatchString(strings.TrimSuffix(path, "/"))
 }
 
 // Graph serves Graph's applications, servicePrincipals and
-// oauth2PermissionGrants over the directory. accepts says whether a host takes
+// oauth2PermissionGrants over the directory, and a partner's relationships. accepts says whether a host takes
 // tokens for an audience.
 func (d *Directory) Graph(accepts func(host, audience string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,16 @@ func (d *Directory) Graph(accepts func(host, audience string) bool) http.Handler
 			q.fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The tenant of the token is not known.")
 			return
 		}
+		if q.unmapped() {
+			return
+		}
 		switch strings.ToLower(m[1]) {
+		case "tenantrelationships":
+			q.relations(m[3], m[4])
+		case "contracts":
+			q.listContracts()
+		case "me":
+			q.me(m[3])
 		case "applications":
 			q.applications(m[2], m[3], m[4])
 		case "serviceprincipals":
@@ -119,8 +128,7 @@ func (q *call) holds(one []string, owns bool) bool {
 	if q.who.User == "" || q.r.Method == http.MethodGet || owns {
 		return true
 	}
-	admin, _ := q.t.member(q.who.User)
-	return admin
+	return q.administers(ApplicationAdministrator, CloudApplicationAdministrator)
 }
 
 // read decodes the body; names that are not known are refused.

@@ -129,7 +129,7 @@ func (q *call) createPrincipal() {
 		q.fail(http.StatusBadRequest, "NoBackingApplicationObject", "The appId '"+b.AppID+"' of the service principal does not reference a valid application object.")
 		return
 	}
-	if admin, _ := q.t.member(q.who.User); q.who.User != "" && !admin && !slices.Contains(a.record.owners, q.who.User) {
+	if q.who.User != "" && !q.administers(ApplicationAdministrator, CloudApplicationAdministrator) && !slices.Contains(a.record.owners, q.who.User) {
 		q.denied()
 		return
 	}
@@ -197,13 +197,17 @@ func (q *call) assignmentsOf(p principal, to bool, id string) {
 		switch {
 		case !ok1 || !ok2 || who.app == nil || !to && who.id != p.id || to && what.id != p.id:
 			q.absent(b.Principal)
+		case q.who.User != "" && what.api.id == resourceIDs[graphURL] && !q.administers(PrivilegedRoleAdministrator): // no other role may give Graph's
+			q.denied()
 		case role == "":
 			q.bad("Permission being assigned was not found on application '" + what.appID() + "'.")
 		case slices.ContainsFunc(q.d.assignments(q.t, who.app), func(g assigned) bool { return g.api == what.api.id && g.role == role }):
 			q.bad("Permission being assigned already exists on the object")
 		default:
 			g := assigned{id: randomText(32), api: what.api.id, role: role, at: q.d.Clock(), since: q.d.Clock()}
-			q.d.assign(q.t, who.app, g)
+			if !q.d.Partner.GrantNoEffect {
+				q.d.assign(q.t, who.app, g)
+			}
 			q.one(http.StatusCreated, "appRoleAssignments", show(who.app, g))
 		}
 	default:

@@ -14,7 +14,7 @@ const graphURL = "https://graph.microsoft.com"
 
 // resourceIDs are the app IDs that stand in aud of version 2 tokens.
 var resourceIDs = map[string]string{graphURL: "00000003-0000-0000-c000-000000000000", "https://graph.windows.net": "00000002-0000-0000-c000-000000000000",
-	"https://api.securitycenter.microsoft.com": "fc780465-2017-40d4-a0c5-307022471b92", "https://api.security.microsoft.com": "8ee8fdad-f234-4243-8f3b-15c294843740"}
+	"https://api.securitycenter.microsoft.com": "fc780465-2017-40d4-a0c5-307022471b92", "https://api.security.microsoft.com": "8ee8fdad-f234-4243-8f3b-15c294843740", centerURL: centerID}
 
 // grantee is whom a token is for, and what comes beside it.
 type grantee struct {
@@ -22,6 +22,7 @@ type grantee struct {
 	user    string // "" = the app itself
 	refresh string
 	nonce   string
+	mfa     bool // the sign-in had a second factor
 }
 
 // issue makes an access token and its envelope. The resource, not the endpoint,
@@ -97,7 +98,7 @@ func (s *Server) scopesOf(q *request) []string {
 	if len(q.scopes) > 0 {
 		return slices.Clone(q.scopes)
 	}
-	return s.granted(q, q.app.scopes())
+	return s.scopesIn(q, q.t)
 }
 
 // granted picks the permissions of the resource that is asked for.
@@ -141,6 +142,9 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 		}
 	} else {
 		claims["scp"], claims["upn"], claims["unique_name"] = strings.Join(s.scopesOf(q), " "), g.user, g.user
+		if !d.Partner.NoAMR {
+			claims["amr"] = amr(g.mfa)
+		}
 	}
 	for name, v := range d.TokenClaims {
 		claims[name] = v
@@ -153,6 +157,14 @@ func (s *Server) accessToken(q *request, g grantee, now time.Time, life time.Dur
 		token = "opaque!" + strings.ReplaceAll(token, ".", "!")
 	}
 	return token, nil
+}
+
+// amr says how somebody signed in.
+func amr(mfa bool) []string {
+	if mfa {
+		return []string{"pwd", "mfa"}
+	}
+	return []string{"pwd"}
 }
 
 // idToken says who signed in. That of v1 is not signed (reference

@@ -59,6 +59,7 @@ type Claims struct {
 	Issuer   string   `json:"iss"`
 	Expires  int64    `json:"exp"`
 	Before   int64    `json:"nbf"`
+	AMR      []string `json:"amr"`
 }
 
 var errToken = errors.New("Access token validation failure.")

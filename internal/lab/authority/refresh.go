@@ -92,6 +92,9 @@ func (d *Directory) revokeLocked(which func(*refresh) bool) {
 // and whether the app runs in a loop.
 func (s *Server) admit(q *request, t *Tenant, user string, mfa bool) *refusal {
 	d := s.opt.Directory
+	if d.partnered(user, t) {
+		return s.delegated(q, t, user, mfa)
+	}
 	if _, member := t.users[user]; !member {
 		return &refusal{status: 400, code: 50020, word: "invalid_grant", text: "User account '" + user + "' does not exist in tenant '" + t.Domain + "' and cannot access the application in that tenant."}
 	}
@@ -166,7 +169,7 @@ func (s *Server) redeemRefresh(q *request) (map[string]any, *refusal) {
 	if e := s.admit(q, t, r.user, r.mfa); e != nil {
 		return nil, e
 	}
-	g := grantee{t: t, user: r.user}
+	g := grantee{t: t, user: r.user, mfa: r.mfa}
 	if !d.NoNewRefresh {
 		r.spent = true
 		g.refresh = d.newRefresh(*r)

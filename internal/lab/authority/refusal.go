@@ -18,6 +18,9 @@ type refusal struct {
 }
 
 func (e *refusal) codes() []int {
+	if e.code == 0 {
+		return []int{}
+	}
 	if e.outer != 0 {
 		return []int{e.outer, e.code}
 	}
@@ -77,6 +80,9 @@ func describe(d *Directory, e *refusal, trace, corr, now string) string {
 		end = "\r\n"
 	}
 	text := fmt.Sprintf("AADSTS%d: %s", e.code, e.text)
+	if e.code == 0 {
+		text = e.text
+	}
 	if e.outer != 0 {
 		text = fmt.Sprintf("AADSTS%d: Error validating credentials. %s", e.outer, text)
 	}

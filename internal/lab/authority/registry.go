@@ -83,7 +83,7 @@ type resourceAPI struct {
 var resourceAPIs = []resourceAPI{
 	{resourceIDs[graphURL], "Microsoft Graph",
 		[]string{"SecurityAlert.Read.All", "SecurityAlert.ReadWrite.All", "SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All", "ThreatHunting.Read.All", "Application.Read.All", "Application.ReadWrite.OwnedBy", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "Directory.Read.All"},
-		[]string{"User.Read", "SecurityAlert.Read.All", "SecurityAlert.ReadWrite.All", "SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All", "Application.Read.All", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "DelegatedPermissionGrant.ReadWrite.All", "Directory.Read.All"}},
+		[]string{"User.Read", "DelegatedAdminRelationship.Read.All", "GroupMember.Read.All", "SecurityAlert.Read.All", "SecurityAlert.ReadWrite.All", "SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All", "Application.Read.All", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "DelegatedPermissionGrant.ReadWrite.All", "Directory.Read.All"}},
 	{resourceIDs["https://api.securitycenter.microsoft.com"], "WindowsDefenderATP",
 		[]string{"Alert.Read.All", "Alert.ReadWrite.All", "Machine.Read.All", "Machine.Isolate"}, []string{"Alert.Read", "Alert.ReadWrite"}},
 	{resourceIDs["https://api.security.microsoft.com"], "Microsoft Threat Protection",
