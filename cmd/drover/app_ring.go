@@ -9,6 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,7 +49,7 @@ func (r *appRing) load(ctx context.Context, ref admin.AppRef) (c ledger.Credenti
 		return c, err
 	}
 	if r.store == nil {
-		return c, denied("open the app's key", "it is sealed in the ledger: use a command that opens that, or keep the key in files (drover app rotate --key-file)", errors.New("the ledger is not open here"))
+		return c, denied("open the app's key", "it is sealed in the ledger: ask drover status, or drover tenant check", errors.New("the ledger is not open here"))
 	}
 	c, err = r.store.Credential(ctx, k)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -123,6 +125,55 @@ func (r *appRing) ProveApp(ctx context.Context, ref admin.AppRef, objectID strin
 	return registration.Prove(objectID, used, key, now)
 }
 
+// AssertApp implements admin.AppKeys.
+func (r *appRing) AssertApp(ctx context.Context, ref admin.AppRef, endpoint string) (drover.Secret, error) {
+	if at := r.clouds[ref.Cloud].Authority; at == "" || !strings.HasPrefix(endpoint, at+"/") || !strings.HasSuffix(endpoint, "/token") {
+		return drover.Secret{}, &drover.Error{Op: "sign for the app", Kind: drover.Refused, Err: fmt.Errorf("%q is no token endpoint of the cloud %s", endpoint, ref.Cloud), Hint: "is another drover.yaml used here than by the running drover?"}
+	}
+	c, err := r.load(ctx, ref)
+	if err != nil {
+		return drover.Secret{}, err
+	}
+	if c.Secret.Empty() {
+		return drover.Secret{}, noAppKey(ref.ClientID)
+	}
+	now := time.Now()
+	cert, err := entra.ParseCertificate(c.Secret.Bytes(), c.Secret.Bytes(), now)
+	if err != nil {
+		return drover.Secret{}, err
+	}
+	return cert.Assertion(ref.ClientID, endpoint, now)
+}
+
+func noAppKey(app string) error {
+	return denied("open the app's key", "make one: drover app rotate", errors.New("the ledger holds no key of app "+app))
+}
+
+// signed has an assertion of the app's made by whoever can open its sealed key:
+// this process, if it has the ledger open, else the one that runs, else this one
+// while it opens the ledger for a moment.
+func (a *app) signed(ctx context.Context, c config.App, endpoint string) (assertion drover.Secret, err error) {
+	ref := admin.AppRef{ClientID: c.ClientID, Cloud: c.Cloud}
+	if a.store != nil {
+		return (*appRing)(a).AssertApp(ctx, ref, endpoint)
+	}
+	a.signing.Lock()
+	defer a.signing.Unlock()
+	if _, err := os.Stat(filepath.Join(a.cfg.Ledger.Dir, "ledger.db")); errors.Is(err, os.ErrNotExist) {
+		return assertion, noAppKey(c.Name)
+	}
+	b, err := newApp(a.cfg, discard(), a.dial)
+	if err != nil {
+		return assertion, err
+	}
+	api, done, err := b.operator(ctx)
+	if err != nil {
+		return assertion, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	return api.AssertApp(ctx, ref, endpoint)
+}
+
 // certificateOf returns an app's certificate to use now.
 func (a *app) certificateOf(c config.App) (*entra.Certificate, error) {
 	if !c.Certificate.Sealed {
@@ -138,7 +189,7 @@ func (a *app) certificateOf(c config.App) (*entra.Certificate, error) {
 		return nil, err
 	}
 	if have.Secret.Empty() {
-		return nil, denied("open the app's key", "make one: drover app rotate "+c.Name, errors.New("the ledger holds none for app "+c.Name))
+		return nil, noAppKey(c.Name)
 	}
 	text := have.Secret.Bytes()
 	return entra.ParseCertificate(text, text, time.Now())

@@ -49,6 +49,7 @@ type app struct {
 	keys    vault.Keeper   // see keeper
 	vault   *vault.Vault   // what was read there
 	turn    sync.Mutex     // one master key follows at a time
+	signing sync.Mutex     // the ledger is opened for one app's assertion at a time
 	dial    dialer
 	ends    ends
 	// receivers are the clients of sinks that are reached by HTTP.
@@ -157,6 +158,9 @@ func (a *app) entraApp(name string, c config.App) entra.App {
 		e.Federated = entra.ManagedIdentity{ClientID: c.ManagedIdentity.ClientID}
 	case c.Certificate != nil:
 		e.Certificate = func() (*entra.Certificate, error) { return a.certificateOf(c) }
+		if c.Certificate.Sealed {
+			e.Signed = func(ctx context.Context, endpoint string) (drover.Secret, error) { return a.signed(ctx, c, endpoint) }
+		}
 	case c.Secret != nil:
 		e.Secret = func() (drover.Secret, error) {
 			s, _, err := secretOf(c)
@@ -404,13 +408,17 @@ func operator(c *cobra.Command) (api admin.API, done func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return a.operator(c.Context())
+}
+
+func (a *app) operator(ctx context.Context) (api admin.API, done func() error, err error) {
 	running := func() error { return nil }
 	// A process that runs has its key: no keyring and no Key Vault is asked once
 	// more.
 	if admin.Answers(a.cfg.Ledger.Dir) {
 		return admin.Dial(a.cfg.Ledger.Dir), running, nil
 	}
-	err = a.openLedger(c.Context())
+	err = a.openLedger(ctx)
 	// It may have begun to answer only now.
 	if (errors.Is(err, ledger.ErrLocked) || errors.Is(err, errSealed)) && admin.Answers(a.cfg.Ledger.Dir) {
 		return admin.Dial(a.cfg.Ledger.Dir), running, nil

@@ -30,6 +30,10 @@ type AppKeys interface {
 	// another one to the app with that object ID. The proof is good for minutes;
 	// it is empty if there is no valid certificate.
 	ProveApp(ctx context.Context, ref AppRef, objectID string) (drover.Secret, error)
+	// AssertApp signs, with the certificate that is in use, that its holder is the
+	// app, for one token endpoint of the app's cloud. The assertion is good for
+	// minutes.
+	AssertApp(ctx context.Context, ref AppRef, endpoint string) (drover.Secret, error)
 }
 
 // appKeyOrder is what is asked about an app's keys, on the socket.
@@ -37,6 +41,7 @@ type appKeyOrder struct {
 	AppRef
 	PEM    string `json:"pem,omitempty"`
 	Object string `json:"object,omitempty"`
+	To     string `json:"to,omitempty"`
 }
 
 // appCalls are the methods of AppKeys on the wire.
@@ -51,6 +56,10 @@ var appCalls = map[string]call{
 	"prove_app": with(func(ctx context.Context, a API, o appKeyOrder) (any, error) {
 		proof, err := a.ProveApp(ctx, o.AppRef, o.Object)
 		return proof.Reveal(), err
+	}),
+	"assert_app": with(func(ctx context.Context, a API, o appKeyOrder) (any, error) {
+		assertion, err := a.AssertApp(ctx, o.AppRef, o.To)
+		return assertion.Reveal(), err
 	}),
 }
 
@@ -75,4 +84,10 @@ func (c *Client) KeepAppKeys(ctx context.Context, ref AppRef, certificates strin
 func (c *Client) ProveApp(ctx context.Context, ref AppRef, objectID string) (drover.Secret, error) {
 	proof, err := ask[string](ctx, c, "prove_app", appKeyOrder{AppRef: ref, Object: objectID})
 	return drover.NewSecret(proof), err
+}
+
+// AssertApp is AppKeys.AssertApp.
+func (c *Client) AssertApp(ctx context.Context, ref AppRef, endpoint string) (drover.Secret, error) {
+	assertion, err := ask[string](ctx, c, "assert_app", appKeyOrder{AppRef: ref, To: endpoint})
+	return drover.NewSecret(assertion), err
 }

@@ -29,6 +29,10 @@ type App struct {
 	Secret func() (drover.Secret, error)
 	// Certificate returns the certificate; nil if a secret is used.
 	Certificate func() (*Certificate, error)
+	// Signed returns a client assertion for a token endpoint that is made where the
+	// certificate's key is, which may be another process; nil if Certificate gives
+	// the key itself. It may block until ctx ends.
+	Signed func(ctx context.Context, endpoint string) (drover.Secret, error)
 	// Federated gives tokens of another issuer that the registration trusts; nil
 	// if a secret or certificate is used.
 	Federated Asserter
@@ -48,12 +52,19 @@ func (a App) authenticate(ctx context.Context, form url.Values, cloud Cloud, end
 		}
 		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", assertion.Reveal())
+	case a.Signed != nil:
+		assertion, err := a.Signed(ctx, endpoint)
+		if err != nil {
+			return err
+		}
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", assertion.Reveal())
 	case a.Certificate != nil:
 		cert, err := a.Certificate()
 		if err != nil {
 			return err
 		}
-		assertion, err := cert.assertion(a.ClientID, endpoint, now)
+		assertion, err := cert.Assertion(a.ClientID, endpoint, now)
 		if err != nil {
 			return err
 		}
@@ -115,9 +126,10 @@ const (
 	assertionLife = 8 * time.Minute // from now; ten from nbf
 )
 
-// assertion makes a signed client assertion for a token endpoint (reference
-// entra-oauth §4: PS256 with x5t#S256, base64url without padding).
-func (c *Certificate) assertion(clientID, audience string, now time.Time) (drover.Secret, error) {
+// Assertion makes a signed client assertion for a token endpoint (reference
+// entra-oauth §4: PS256 with x5t#S256, base64url without padding). It is good
+// for eight minutes.
+func (c *Certificate) Assertion(clientID, audience string, now time.Time) (drover.Secret, error) {
 	h, err := json.Marshal(map[string]string{"alg": "PS256", "typ": "JWT", "x5t#S256": c.thumb})
 	if err != nil {
 		return drover.Secret{}, err
