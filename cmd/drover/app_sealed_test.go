@@ -387,3 +387,36 @@ func read(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// A command that has the ledger not open has an assertion made by whoever does,
+// for the cloud of the app alone.
+func TestASealedKeySignsForItsOwnCloudAlone(t *testing.T) {
+	m := newMSSP(t)
+	id := m.create("--days", "40")
+	tenant := m.lab.Customers()[0].Tenant
+	m.lab.Directory().Consent(tenant, id, authority.Granted)
+	fetched := func(when string) {
+		t.Helper()
+		if out, _ := m.run(exitOK, "fetch", "--tenant", tenant, "--cloud", "lab", "--since", "60d"); strings.Count(out, "\n") < 100 {
+			t.Errorf("%s: %s", when, out)
+		}
+	}
+	fetched("alone")
+	ref := admin.AppRef{ClientID: id, Cloud: "lab"}
+	m.beside(func() {
+		fetched("running")
+		cfg, err := config.Load(m.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		api := admin.Dial(cfg.Ledger.Dir)
+		for _, to := range []string{"", "https://login.evil.example/" + tenant + "/oauth2/v2.0/token", "https://" + m.addr + ".evil.example/oauth2/v2.0/token", "https://" + m.addr + "/" + tenant + "/graph"} {
+			if got, err := api.AssertApp(t.Context(), ref, to); drover.KindOf(err) != drover.Refused || !got.Empty() {
+				t.Errorf("for %q: %v", to, err)
+			}
+		}
+		if got, err := api.AssertApp(t.Context(), admin.AppRef{ClientID: tenant, Cloud: "lab"}, "https://"+m.addr+"/"+tenant+"/oauth2/v2.0/token"); err == nil || !got.Empty() {
+			t.Errorf("of an app without a key: %v", err)
+		}
+	})
+}
