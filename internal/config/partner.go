@@ -55,6 +55,8 @@ func (c *Config) checkPartner(report Report) {
 	}
 	reader, ok := c.Apps[p.Reader]
 	switch {
+	case len(c.Apps) == 0:
+		report("partner.reader", "there is no app yet that reads customers: make it with drover app create, then add partner")
 	case !ok:
 		report("partner.reader", "there is no app named %q%s", clip(p.Reader), didYouMean(p.Reader, c.AppNames()))
 	case reader.Cloud != p.Cloud:

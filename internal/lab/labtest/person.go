@@ -58,14 +58,24 @@ func (b *Browser) Answer(ctx context.Context, target, decision string, fields ur
 	return led, err
 }
 
-// Submit sends a form as a button of a page does, and returns where it leads;
-// "" if it stays.
-func (b *Browser) Submit(ctx context.Context, target string, form url.Values) (led string, err error) {
+// Submit sends a form as a button of a page does, and returns where it leads, or
+// the page that it answers with.
+func (b *Browser) Submit(ctx context.Context, target string, form url.Values) (led, page string, err error) {
 	status, page, led, err := b.do(ctx, http.MethodPost, target, form)
 	if err == nil && status >= 400 {
 		err = fmt.Errorf("%d %s", status, page)
 	}
-	return led, err
+	return led, page, err
+}
+
+// Follow opens an address, and returns where it leads, or the page that it
+// answers with.
+func (b *Browser) Follow(ctx context.Context, target string) (led, page string, err error) {
+	status, page, led, err := b.do(ctx, http.MethodGet, target, nil)
+	if err == nil && status >= 400 {
+		err = fmt.Errorf("%d %s", status, page)
+	}
+	return led, page, err
 }
 
 // Open fetches a page and returns its status and text.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"html"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"drover/internal/lab/labtest"
 )
@@ -37,45 +37,48 @@ func (r Reader) Visit(ctx context.Context, address string, as Visitor) (string, 
 	if err != nil {
 		return "", err
 	}
-	const pages = 20
+	const pages = 300
+	page := "" // that a form was answered with
 	for range pages {
 		if Unresolvable(address) {
 			return address, nil
 		}
-		status, page, err := b.Open(ctx, address)
-		if err != nil {
-			return address, err
+		led, next := "", ""
+		if page == "" {
+			if led, page, err = b.Follow(ctx, address); err != nil {
+				return address, err
+			}
+			if led != "" {
+				address, page = resolve(address, led), ""
+				continue
+			}
 		}
-		if status >= http.StatusBadRequest {
-			return address, fmt.Errorf("%d %s", status, page)
-		}
-		led := ""
 		switch m := form.FindStringSubmatch(page); {
 		case strings.Contains(page, `name="canary"`):
 			fields := url.Values{"user": {as.User}}
 			if as.Code != "" {
 				fields.Set("code", as.Code)
 			}
-			if led, err = b.Answer(ctx, address, "accept", fields); err != nil {
-				return address, err
-			}
+			led, err = b.Answer(ctx, address, "accept", fields)
 		case m != nil:
 			fields := url.Values{}
 			for _, f := range hidden.FindAllStringSubmatch(m[2], -1) {
 				fields.Set(html.UnescapeString(f[1]), html.UnescapeString(f[2]))
 			}
-			if led, err = b.Submit(ctx, resolve(address, html.UnescapeString(m[1])), fields); err != nil {
-				return address, err
-			}
-		default:
-			if m := link.FindStringSubmatch(page); m != nil {
-				led = html.UnescapeString(m[1])
-			}
+			address = resolve(address, html.UnescapeString(m[1]))
+			led, next, err = b.Submit(ctx, address, fields)
+		case link.MatchString(page):
+			led = html.UnescapeString(link.FindStringSubmatch(page)[1])
+		case strings.Contains(page, `http-equiv="refresh"`):
+			time.Sleep(200 * time.Millisecond) // as a browser does, only sooner
+			led = address
 		}
-		if led == "" {
-			return address, nil
+		if err != nil || led == "" && next == "" {
+			return address, err
 		}
-		address = resolve(address, led)
+		if page = next; led != "" {
+			address, page = resolve(address, led), ""
+		}
 	}
 	return address, fmt.Errorf("no end after %d pages", pages)
 }

@@ -1,11 +1,14 @@
 package onboarding
 
 import (
+	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 
+	"drover/internal/lab"
 	"drover/internal/lab/authority"
 )
 
@@ -102,6 +105,32 @@ var Ways = []Way{
 		term := s.begin("tenant", "connect", s.Customer.Tenant, "--name", s.Customer.Name, "--paste")
 		term.types(s.visit(term.sees(authorizePage)[1], s.admin())())
 		term.ends(0)
+		s.delivers()
+	}},
+	{"an invitation", func(s *Store) {
+		s.registers("--redirect", "http://localhost,"+s.page+"/callback")
+		run := s.begin("run")
+		run.sees("drover runs")
+		// The link is printed once, on purpose; it must stand nowhere else.
+		term := s.beginWith(false, "tenant", "invite", s.Customer.Tenant, "--name", s.Customer.Name)
+		link := term.sees(`(https://localhost:\d+/SiemMsspConnector/\S+)`)[1]
+		term.ends(0)
+		s.purse.add("link", link[strings.LastIndex(link, "/")+1:])
+		s.visit(link, s.admin())()
+		s.deliversBy(run)
+	}},
+	{"a partner's sign-in", func(s *Store) {
+		s.registers()
+		onboarding, _ := s.Lab.OnboardingApp()
+		s.add(fmt.Sprintf("partner: {tenant: %s, client_id: %s, cloud: lab, secret: {file: %q}, partner_center: %q}", lab.HomeTenant, onboarding, filepath.Join(s.World.dir, "onboarding"), "https://"+s.addr))
+		term := s.begin("partner", "connect", "--only", s.Customer.Tenant, "--yes", "--no-open", "--keep")
+		last := s.visit(term.sees(authorizePage)[1], Visitor{User: lab.PartnerAccount})
+		term.ends(0)
+		last()
+		s.delivers()
+		s.run("partner", "status")
+		s.run("partner", "customers", "--json")
+		s.run("partner", "forget")
 		s.delivers()
 	}},
 }

@@ -56,7 +56,7 @@ func New(t *testing.T, customers int) *World {
 	if out, err := exec.Command("go", "build", "-o", w.bin, "drover/cmd/drover").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	w.Lab, err = lab.New(lab.Options{Seed: 3, Customers: customers, Tap: w.purse.tap, Story: func(int) estate.Options {
+	w.Lab, err = lab.New(lab.Options{Seed: 3, Customers: customers, Tap: w.purse.tap, Partner: true, Story: func(int) estate.Options {
 		return estate.Options{Backlog: backlog, Horizon: time.Hour, Incidents: true, MDE: true, SIEM: true}
 	}})
 	if err != nil {
@@ -66,7 +66,14 @@ func New(t *testing.T, customers int) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Lab.Close() })
-	w.write("ca.pem", string(w.Lab.CAPEM()))
+	cert, key, err := w.Lab.ServerCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, onboarding := w.Lab.OnboardingApp()
+	for name, text := range map[string]string{"ca.pem": string(w.Lab.CAPEM()), "page-cert.pem": string(cert), "page-key.pem": string(key), "onboarding": onboarding} {
+		w.write(name, text)
+	}
 	w.Person = Reader{w.Lab.CAPEM()}
 	return w
 }
@@ -113,6 +120,7 @@ type Store struct {
 	dir      string
 	config   string
 	health   string
+	page     string // address of the page for invitations
 	Customer lab.Customer
 }
 
@@ -125,15 +133,18 @@ func (w *World) fresh(t *testing.T, name string) *Store {
 	w.mu.Unlock()
 	s := &Store{World: w, t: t, name: name, dir: filepath.Join(w.dir, fmt.Sprint(c.Name)), Customer: c, health: freeAddress(t)}
 	s.config = filepath.Join(s.dir, "drover.yaml")
+	listener := strings.Replace(freeAddress(t), "127.0.0.1", "localhost", 1)
+	s.page = "https://" + listener + "/SiemMsspConnector"
 	s.write(filepath.Join(c.Name, "drover.yaml"), fmt.Sprintf(`clouds:
   lab: {authority: "https://%[1]s", graph: "https://%[1]s", graph_resource: "https://graph.microsoft.com", mde: "https://%[1]s/mde", siem: {eu: "https://%[1]s"}, ca_file: %[2]s/ca.pem, allow_private: true}
 ledger: {dir: %[3]s/ledger}
 vault: {key_file: %[3]s/keys/master.key}
 collect: {interval: 1s, start: 60d}
 sinks: {archive: {type: file, root: %[3]s/out, from: all, path: "all.ndjson", batch: {max_age: 10ms}}}
-listen: {health: "%[4]s"}
+listen: {health: "%[4]s", invitations: {url: %[5]q, address: %[6]q, certificate: %[2]s/page-cert.pem, key: %[2]s/page-key.pem}}
+mssp: {name: Example Security, contact: soc@mssp.example}
 log: {level: debug}
-`, w.addr, w.dir, s.dir, s.health))
+`, w.addr, w.dir, s.dir, s.health, s.page, listener))
 	t.Cleanup(func() {
 		for _, of := range []string{"ledger", "out"} {
 			files, err := filepath.Glob(filepath.Join(s.dir, of, "*"))
@@ -176,6 +187,12 @@ func (s *Store) add(lines string) {
 // begin begins a command on a terminal; what stands there is kept.
 func (s *Store) begin(args ...string) *terminal {
 	s.t.Helper()
+	return s.beginWith(true, args...)
+}
+
+// beginWith is begin; searched is whether secrets are looked for in what it says.
+func (s *Store) beginWith(searched bool, args ...string) *terminal {
+	s.t.Helper()
 	cmd := exec.Command(s.bin, append(args, "-c", s.config)...)
 	cmd.Env = append(os.Environ(), "HOME="+s.dir, "BROWSER=/bin/false", "DISPLAY=", "GOTRACEBACK=all")
 	cmd.Dir = s.dir
@@ -185,7 +202,9 @@ func (s *Store) begin(args ...string) *terminal {
 		if os.Getenv(Show) != "" {
 			s.t.Logf("$ drover %s\n%s", strings.Join(args, " "), term.own())
 		}
-		s.keep(s.name+": "+strings.Join(args, " "), []byte(term.own()))
+		if searched {
+			s.keep(s.name+": "+strings.Join(args, " "), []byte(term.own()))
+		}
 		s.keep(s.name+": process list", []byte(term.line))
 	})
 	return term
@@ -251,7 +270,12 @@ func (s *Store) alerts() (ids map[string]bool) {
 // it what an operator asks, and makes it crash with a full trace.
 func (s *Store) delivers() {
 	s.t.Helper()
-	run := s.begin("run")
+	s.deliversBy(s.begin("run"))
+}
+
+// deliversBy is delivers, by a drover that runs already.
+func (s *Store) deliversBy(run *terminal) {
+	s.t.Helper()
 	late := time.Now().Add(patience)
 	for len(s.alerts()) < backlog {
 		if run.ended() || time.Now().After(late) {
@@ -262,7 +286,7 @@ func (s *Store) delivers() {
 	for _, page := range []string{"/metrics", "/healthz", "/readyz"} {
 		s.keep(s.name+": "+page, s.get("http://"+s.health+page))
 	}
-	for _, ask := range [][]string{{"status"}, {"status", "--json"}, {"tenant", "show", s.Customer.Name}, {"tenant", "check", s.Customer.Name, "--json"}, {"tenant", "export"}} {
+	for _, ask := range [][]string{{"status"}, {"status", "--json"}, {"tenant", "show", s.Customer.Tenant}, {"tenant", "check", s.Customer.Tenant, "--json"}, {"tenant", "export"}} {
 		s.run(ask...)
 	}
 	s.stops(run)
@@ -281,7 +305,11 @@ func (s *Store) stops(run *terminal) {
 
 func (s *Store) get(address string) []byte {
 	s.t.Helper()
-	res, err := http.Get(address) //nolint:noctx // a test's own, on this machine
+	res, err := http.Get(address)                                                  //nolint:noctx // a test's own, on this machine
+	for late := time.Now().Add(patience); err != nil && time.Now().Before(late); { // it listens soon
+		time.Sleep(20 * time.Millisecond)
+		res, err = http.Get(address) //nolint:noctx // the same
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
