@@ -40,16 +40,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	chromium := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			chromium = path
-			break
-		}
-	}
-	if chromium == "" {
-		proof.NotHere(t, "page.browser", "chromium")
-	}
+	ctx := startChromium(t, "page.browser")
 	w := &world{t: t, dir: t.TempDir(), shots: os.Getenv("DROVER_SHOTS")}
 	w.drover = filepath.Join(w.dir, "drover")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.drover, "./cmd/drover")
@@ -59,16 +50,33 @@ func newWorld(t *testing.T) *world {
 		t.Fatalf("build drover: %v\n%s", err, out)
 	}
 	w.start()
+	w.chrome = ctx
+	return w
+}
+
+// startChromium starts a browser for a proof.
+func startChromium(t *testing.T, id string) context.Context {
+	t.Helper()
+	chromium := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			chromium = path
+			break
+		}
+	}
+	if chromium == "" {
+		proof.NotHere(t, id, "chromium")
+	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.IgnoreCertErrors, chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"), chromedp.WSURLReadTimeout(time.Minute))
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...) // a test's own context ends before its clean-up
 	t.Cleanup(cancel)
-	w.chrome, cancel = chromedp.NewContext(alloc)
+	ctx, cancel := chromedp.NewContext(alloc)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(w.chrome); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start Chromium: %v", err)
 	}
-	return w
+	return ctx
 }
 
 // start starts the lab and drover.

@@ -8,6 +8,9 @@ require (
 	github.com/chromedp/chromedp v0.23.1
 )
 
-require github.com/go-json-experiment/json v1.27.2 // indirect
+require (
+	github.com/creack/pty v1.1.24 // indirect
+	github.com/go-json-experiment/json v1.27.2 // indirect
+)
 
 replace drover => ../..

@@ -53,7 +53,13 @@ func New(t *testing.T, customers int) *World {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &World{T: t, dir: dir}
 	w.bin = filepath.Join(w.dir, "drover")
-	if out, err := exec.Command("go", "build", "-o", w.bin, "drover/cmd/drover").CombinedOutput(); err != nil {
+	home, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "drover").Output() // the tests may be another module's
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", w.bin, "./cmd/drover")
+	build.Dir = strings.TrimSpace(string(home))
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	w.Lab, err = lab.New(lab.Options{Seed: 3, Customers: customers, Tap: w.purse.tap, Partner: true, Story: func(int) estate.Options {
