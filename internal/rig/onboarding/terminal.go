@@ -131,8 +131,8 @@ func (t *terminal) ends(want int) string {
 		}
 	case <-time.After(patience):
 		_ = t.cmd.Process.Signal(syscall.SIGQUIT)
-		_ = <-ended
-		t.t.Fatalf("%s does not end:\n%s", t.line, t.text())
+		err := <-ended
+		t.t.Fatalf("%s does not end (%v):\n%s", t.line, err, t.text())
 	}
 	for range t.came { // until all has been read
 	}
