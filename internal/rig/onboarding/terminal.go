@@ -19,7 +19,7 @@ import (
 
 // patience is how long something that must come is waited for: far longer than
 // it takes, and reached only by what fails.
-const patience = 60 * time.Second
+const patience = 4 * time.Minute
 
 // terminal is a terminal with one command on it.
 type terminal struct {
@@ -132,7 +132,7 @@ func (t *terminal) ends(want int) string {
 	case <-time.After(patience):
 		_ = t.cmd.Process.Signal(syscall.SIGQUIT)
 		err := <-ended
-		t.t.Fatalf("%s does not end (%v):\n%s", t.line, err, t.text())
+		t.t.Fatalf("%s\n%s does not end (%v)", t.text(), t.line, err)
 	}
 	for range t.came { // until all has been read
 	}
