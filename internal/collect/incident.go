@@ -1,7 +1,9 @@
 package collect
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -36,6 +38,8 @@ type appState struct {
 	next     time.Time // when the next one may
 	probes   int
 	held     map[*reader]struct{}
+	said     time.Time // when an incident of the app itself was begun last, and with which remedy
+	remedy   string
 }
 
 func (b *board) app(name string) *appState {
@@ -80,7 +84,16 @@ func (b *board) failed(r *reader, app string, err error) {
 	}
 	s.open, s.wide, s.probes = true, wide, 1
 	s.pass(b.c, now)
-	b.c.log.Error("every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", drover.HintOf(err), "err", err)
+	// While tokens of before are still good, a probe with one of them ends an
+	// incident that begins anew with the next: that is said once.
+	level, remedy := slog.LevelError, drover.HintOf(err)
+	if wide {
+		if remedy == s.remedy && now.Sub(s.said) < lastProbe {
+			level = slog.LevelDebug
+		}
+		s.said, s.remedy = now, remedy
+	}
+	b.c.log.Log(context.Background(), level, "every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", remedy, "err", err)
 	b.c.notify(Event{Feed: r.feed, What: "incident", N: len(s.denied), Err: err})
 }
 

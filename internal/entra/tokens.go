@@ -195,6 +195,18 @@ func (k *Tokens) Forget(id drover.TenantID) {
 	}
 }
 
+// Forgive lets an app's tenants ask again, now that something of the app's own has
+// been mended.
+func (k *Tokens) Forgive(app string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, g := range k.gates {
+		if key[1] == k.opt.Apps[app].ClientID {
+			g.forgive()
+		}
+	}
+}
+
 // Drop forgets everything of a tenant that is read no more: its tokens, and
 // what was received for it and not saved.
 func (k *Tokens) Drop(id drover.TenantID) {
@@ -380,9 +392,16 @@ func (k *Tokens) renew(ctx context.Context, e *entry, g *gate, r request) (drove
 func (k *Tokens) get(ctx context.Context, r request) (grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	got, delegated, err := k.redeem(ctx, r)
-	if err == nil && !delegated {
-		got, err = k.ask(ctx, r, url.Values{"grant_type": {"client_credentials"}})
+	var got grant
+	var err error
+	if r.app.Master != nil {
+		got, err = k.exchange(ctx, r)
+	} else {
+		var delegated bool
+		got, delegated, err = k.redeem(ctx, r)
+		if err == nil && !delegated {
+			got, err = k.ask(ctx, r, url.Values{"grant_type": {"client_credentials"}})
+		}
 	}
 	if err == nil {
 		err = check(r, got.access)
