@@ -129,14 +129,13 @@ func (d *partnerDesk) look(ctx context.Context) (notes []string, err error) {
 // over ends an incident.
 func (d *partnerDesk) over() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.incident != nil {
-		d.a.log.Info("the partner's sign-in works again", "since", time.Since(d.incident.Since).Round(time.Second).String()+" it had failed")
-	}
-	if d.incident != nil {
-		d.a.tokens.Forgive(drover.PartnerApp)
-	}
+	was := d.incident
 	d.incident = nil
+	d.mu.Unlock()
+	if was != nil {
+		d.a.log.Info("the partner's sign-in works again", "since", time.Since(was.Since).Round(time.Second).String()+" it had failed")
+		d.mended()
+	}
 }
 
 // announce says who is new, and whose last relationship is gone. A first list is

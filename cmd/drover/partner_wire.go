@@ -32,6 +32,10 @@ type partnerDesk struct {
 	busy chan struct{} // holds one while the kept sign-in is asked
 	wake chan struct{} // a sign-in was kept or forgotten
 
+	// readers has those who wait for the sign-in read again; it is set before
+	// anything runs.
+	readers func()
+
 	mu       sync.Mutex
 	kept     *entra.Partner // with the ledger's token; nil before it is needed
 	incident *admin.PartnerIncident
@@ -39,7 +43,7 @@ type partnerDesk struct {
 }
 
 func newPartnerDesk(a *app, cfg config.Partner) *partnerDesk {
-	return &partnerDesk{a: a, cfg: cfg, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &partnerDesk{a: a, cfg: cfg, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), readers: func() {}}
 }
 
 // entra signs the partner's account in; store nil: for this process alone.
@@ -220,8 +224,14 @@ func (d *partnerDesk) fresh() {
 	d.mu.Lock()
 	d.kept = nil
 	d.mu.Unlock()
-	d.a.tokens.Forgive(drover.PartnerApp)
+	d.mended()
 	d.wakeUp()
+}
+
+// mended lets those who are read with the sign-in try again at once.
+func (d *partnerDesk) mended() {
+	d.a.tokens.Forgive(drover.PartnerApp)
+	d.readers()
 }
 
 // wakeUp has the watch look now.

@@ -132,15 +132,31 @@ func (b *board) succeeded(r *reader, app string) {
 	if !s.open {
 		return
 	}
+	n := s.free(b.c, now)
+	b.c.log.Info("the app is accepted again", "app", app, "tenants", n)
+	b.c.notify(Event{Feed: r.feed, What: "incident_over", N: n})
+}
+
+// free ends an incident and returns how many feeds had waited.
+func (s *appState) free(c *Collector, now time.Time) int {
 	s.open, s.prober = false, nil
 	clear(s.denied)
 	// Freed feeds come back spread out, twenty a second.
 	n := time.Duration(len(s.held))
 	for h := range s.held {
 		h.freed.Store(true)
-		b.c.queue.hasten(h, now.Add(b.c.random(n*50*time.Millisecond)))
+		c.queue.hasten(h, now.Add(c.random(n*50*time.Millisecond)))
 	}
-	b.c.log.Info("the app is accepted again", "app", app, "tenants", len(s.held))
-	b.c.notify(Event{Feed: r.feed, What: "incident_over", N: len(s.held)})
 	clear(s.held)
+	return int(n)
+}
+
+// mended ends an app's incident without a probe: who probes next may be a tenant
+// with trouble of its own, hours from now.
+func (b *board) mended(app string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.apps[app]; s != nil && s.open {
+		b.c.log.Info("the app is mended; its tenants are read again", "app", app, "tenants", s.free(b.c, time.Now()))
+	}
 }
