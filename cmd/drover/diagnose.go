@@ -28,7 +28,7 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant, s admin.TenantSt
 	}
 	if why := t.Unproven(); why != "" {
 		c.Findings = append(c.Findings, admin.Finding{What: "completeness", OK: true, Warn: true, Says: why, Cause: "Microsoft documents a partner's account for directory and Intune only, and Defender's own roles and device groups limit what it shows",
-			Hint: "grant the reading app its own permissions (drover partner connect), then give the tenant that app", Who: string(entra.Us)})
+			Hint: "have it read with the reading app's own permissions: drover partner connect --only " + t.Name, Who: string(entra.Us)})
 	}
 	if app, ok := a.appOf(t); ok {
 		c.ClientID = app.ClientID

@@ -106,17 +106,6 @@ func (o *bulk) wants() (wants []enrol.Want, sources []drover.SourceID, err error
 	return wants, sources, nil
 }
 
-// scopes are those of the onboarding app's that a delegated run needs.
-func (o *bulk) scopes(sources []drover.SourceID) (scopes []string, err error) {
-	for _, s := range sources {
-		if readingScopes[s] == "" {
-			return nil, usageError{&drover.Error{Op: opPartnerConnect, Kind: drover.Refused, Hint: "leave it out; once the customer's admin has consented the onboarding app to it, add it by drover tenant apply", Err: fmt.Errorf("%s cannot be granted for the partner's account: Partner Center is asked for Microsoft Graph alone", s)}}
-		}
-		scopes = append(scopes, readingScopes[s])
-	}
-	return scopes, nil
-}
-
 // check refuses what cannot be done before anybody signs in.
 func (o *bulk) check(c *cobra.Command, a *app) error {
 	if o.parallel < 1 || o.parallel > 32 {
@@ -192,13 +181,9 @@ func (o *bulk) run(c *cobra.Command) error {
 	}
 	byAccount := readByAccount(known)
 	if o.delegated {
-		list = slices.DeleteFunc(list, func(c enrol.Candidate) bool {
-			other := c.State != "" && byAccount[c.Tenant] == "" && c.State != drover.Removed
-			if other {
-				notes = append(notes, c.Short+" is read already, with an app's own permissions, and stays so")
-			}
-			return other
-		})
+		var stay []string
+		list, stay = undelegated(list, byAccount)
+		notes = append(notes, stay...)
 	}
 	rep := partnerReport{Partner: who.Tenant, Account: who.Name, DryRun: o.dry, Notes: notes}
 	s := o.service(c, a, p, client, wants, sources)

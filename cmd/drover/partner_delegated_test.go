@@ -305,3 +305,67 @@ func TestATenantThatThePartnerCannotReadIsRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestAPartnersAccountReadsOnTheCommandLineAndIsSaidToBeUnproven(t *testing.T) {
+	d := newPartnerDeskOf(t, 3)
+	if _, errs := d.drover(exitUsage, "partner", "connect", "--delegated", "--source", "mde.alerts"); !strings.Contains(errs, "mde.alerts cannot be granted for the partner's account") {
+		t.Error(errs)
+	}
+	_, errs := d.partner(strings.NewReader("n\n"), lab.PartnerAccount, "--delegated").ends(exitUsage)
+	if !strings.Contains(errs, drover.UnprovenPartner) || !strings.Contains(errs, "nothing was granted") {
+		t.Error(errs)
+	}
+	if out, _ := d.drover(exitOK, "partner", "status", "--json"); !strings.Contains(out, `"sign_in_kept": false`) {
+		t.Errorf("a sign-in is kept after a no: %s", out)
+	}
+	out, _ := d.partner(nil, lab.PartnerAccount, "--delegated", "--yes", "--except", "the-northwind-company").ends(exitOK)
+	if !strings.Contains(out, "2 customers: 2 granted; 2 added") || !strings.Contains(out, drover.UnprovenPartner) {
+		t.Error(out)
+	}
+	reader := d.lab.Directory().Consented(d.lab.Customers()[0].Tenant, d.app)
+	if reader != authority.None {
+		t.Errorf("the reading app was granted something: %v", reader)
+	}
+	said, asked := 0, 0
+	for _, args := range [][]string{{"tenant", "show", "the-contoso-company"}, {"tenant", "show", "the-contoso-company", "--json"}, {"tenant", "list"}, {"tenant", "list", "--json"}, {"tenant", "check", "the-contoso-company"}, {"tenant", "check", "the-contoso-company", "--json"}, {"tenant", "check", "--all"},
+		{"status"}, {"status", "--json"}, {"partner", "status"}, {"partner", "status", "--json"}, {"partner", "customers", "--seen"}, {"partner", "customers", "--seen", "--json"}, {"tenant", "coverage", "the-contoso-company", "--json"}, {"tenant", "coverage", "the-contoso-company"}} {
+		asked++
+		want := exitOK
+		if slices.Contains(args, "coverage") {
+			want = exitUnsure
+		}
+		out, _ := d.drover(want, args...)
+		if strings.Contains(strings.Join(strings.Fields(out), " "), drover.UnprovenPartner) {
+			said++
+		} else {
+			t.Errorf("%v does not say it: %s", args, out)
+		}
+	}
+	if out, _ := d.drover(exitOK, "tenant", "show", "the-contoso-company"); !strings.Contains(strings.Join(strings.Fields(out), " "), "app partner") {
+		t.Error(out)
+	}
+	// While tenants are read with it, the sign-in is not forgotten by mistake.
+	if _, errs := d.drover(exitUsage, "partner", "forget"); !strings.Contains(errs, "2 tenants are read with it") || !strings.Contains(errs, "--yes") {
+		t.Error(errs)
+	}
+	// The better way: the same customers, with the app's own permissions. One that
+	// is read so stays so.
+	out, _ = d.partner(nil, lab.PartnerAccount, "--yes", "--only", "the-contoso-company").ends(exitOK)
+	if !strings.Contains(out, "the-contoso-company is read with the permissions of the app default from now on, from where it was") {
+		t.Error(out)
+	}
+	out, _ = d.partner(nil, lab.PartnerAccount, "--delegated", "--yes", "--only", "the-contoso-company").ends(exitOK)
+	if !strings.Contains(out, "the-contoso-company is read already, with an app's own permissions, and stays so") {
+		t.Error(out)
+	}
+	if out, _ := d.drover(exitOK, "tenant", "show", "the-contoso-company"); strings.Contains(out, "unproven") {
+		t.Error(out)
+	}
+	if out, _ := d.drover(exitOK, "partner", "forget", "--yes"); !strings.Contains(out, "1 tenants are not read any more: the-fabrikam-company") {
+		t.Error(out)
+	}
+	if out, _ := d.drover(exitFinding, "tenant", "check", "the-fabrikam-company"); !strings.Contains(out, "drover partner connect --keep") {
+		t.Error(out)
+	}
+	proof.Ran(t, "partner.unproven", "%d of %d views of a tenant that is read with the partner's account call it unproven, with the reason", said, asked)
+}

@@ -41,3 +41,15 @@ func (k *Tokens) exchange(ctx context.Context, r request) (grant, error) {
 	g.refresh = drover.Secret{}
 	return g, err
 }
+
+// Forgive lets an app's tenants ask again, now that something of the app's own has
+// been mended.
+func (k *Tokens) Forgive(app string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, g := range k.gates {
+		if key[1] == k.opt.Apps[app].ClientID {
+			g.forgive()
+		}
+	}
+}

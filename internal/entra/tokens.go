@@ -195,18 +195,6 @@ func (k *Tokens) Forget(id drover.TenantID) {
 	}
 }
 
-// Forgive lets an app's tenants ask again, now that something of the app's own has
-// been mended.
-func (k *Tokens) Forgive(app string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for key, g := range k.gates {
-		if key[1] == k.opt.Apps[app].ClientID {
-			g.forgive()
-		}
-	}
-}
-
 // Drop forgets everything of a tenant that is read no more: its tokens, and
 // what was received for it and not saved.
 func (k *Tokens) Drop(id drover.TenantID) {

@@ -50,3 +50,27 @@ func (o *bulk) move(c *cobra.Command, a *app, list []enrol.Result, byAccount map
 	})
 	return notes, err
 }
+
+// undelegated leaves out of a delegated run who is read with an app's own
+// permissions, which is the better way, and says so.
+func undelegated(list []enrol.Candidate, byAccount map[drover.TenantID]string) (left []enrol.Candidate, notes []string) {
+	for _, c := range list {
+		if c.State != "" && c.State != drover.Removed && byAccount[c.Tenant] == "" {
+			notes = append(notes, c.Short+" is read already, with an app's own permissions, and stays so")
+			continue
+		}
+		left = append(left, c)
+	}
+	return left, notes
+}
+
+// scopes are those of the onboarding app's that a delegated run needs.
+func (o *bulk) scopes(sources []drover.SourceID) (scopes []string, err error) {
+	for _, s := range sources {
+		if readingScopes[s] == "" {
+			return nil, usageError{&drover.Error{Op: opPartnerConnect, Kind: drover.Refused, Hint: "leave it out; once the customer's admin has consented the onboarding app to it, add it by drover tenant apply", Err: fmt.Errorf("%s cannot be granted for the partner's account: Partner Center is asked for Microsoft Graph alone", s)}}
+		}
+		scopes = append(scopes, readingScopes[s])
+	}
+	return scopes, nil
+}
