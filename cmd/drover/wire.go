@@ -294,12 +294,14 @@ func unknownSource(s drover.SourceID) error {
 
 // serves says why a tenant's cloud does not have a source.
 func (a *app) serves(t drover.Tenant, s drover.SourceID) error {
+	if t.App == drover.PartnerApp {
+		if err := a.partner.serves(t, s); err != nil {
+			return err
+		}
+	}
 	c, err := a.clouds.Of(t)
 	if err == nil {
 		_, err = c.Host(s, t.Region)
-	}
-	if err == nil && t.App == drover.PartnerApp {
-		err = a.partner.serves(t, s)
 	}
 	return err
 }
