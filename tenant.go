@@ -67,6 +67,23 @@ type Customer struct {
 	Name string
 }
 
+// PartnerApp is the app of a tenant that is read with the delegated token of the
+// MSSP's own partner account. No app of the config has that name.
+const PartnerApp = "partner"
+
+// UnprovenPartner is why nobody can know that such a tenant shows everything
+// (reference partner-gdap §2).
+const UnprovenPartner = "unproven: read with the partner's account, and Defender may show it fewer alerts without an error; better: app-only, drover partner connect"
+
+// Unproven says why what a tenant's APIs show may not be all that there is; "" if
+// nothing speaks for that.
+func (t Tenant) Unproven() string {
+	if t.App == PartnerApp {
+		return UnprovenPartner
+	}
+	return ""
+}
+
 // TenantState says what drover does with a tenant.
 type TenantState string
 

@@ -34,7 +34,8 @@ whether it is granted, licensed and onboarded as far as the APIs tell, when its
 newest alert was created, and whether it has been silent for longer than usual.
 
 It exits with 1 when a feed is refused or a product has gone silent, and with 3
-when nothing wrong was found but something could not be asked.`,
+when nothing wrong was found but something could not be asked, or a tenant is read
+with the partner's account, which may be shown fewer alerts without an error.`,
 		Example: "  drover tenant coverage contoso\n  drover tenant coverage --all --days 90 --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {

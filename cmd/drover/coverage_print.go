@@ -84,6 +84,9 @@ func (p *paragraphs) tenant(t *coverage.Tenant, days int) {
 		title += ": paused, not read now"
 	}
 	p.line(title)
+	if t.Unproven != "" {
+		p.say("  ", t.Unproven)
+	}
 	for i := range t.Sources {
 		p.source(&t.Sources[i])
 	}

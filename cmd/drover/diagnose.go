@@ -26,7 +26,11 @@ func (a *app) checkTenant(ctx context.Context, t drover.Tenant, s admin.TenantSt
 	if fresh {
 		a.tokens.Forget(t.ID)
 	}
-	if app, ok := a.cfg.Apps[t.App]; ok {
+	if why := t.Unproven(); why != "" {
+		c.Findings = append(c.Findings, admin.Finding{What: "completeness", OK: true, Warn: true, Says: why, Cause: "Microsoft documents a partner's account for directory and Intune only, and Defender's own roles and device groups limit what it shows",
+			Hint: "have it read with the reading app's own permissions: drover partner connect --only " + t.Name, Who: string(entra.Us)})
+	}
+	if app, ok := a.appOf(t); ok {
 		c.ClientID = app.ClientID
 		c.Findings = append(c.Findings, a.checkApp(app)...)
 		if i, ok, err := a.appEnds(app); err == nil && ok && !i.Until.IsZero() {

@@ -138,7 +138,7 @@ type leaveSection struct {
 }
 
 func (a *app) leavePage(t admin.TenantStatus) (*leavePage, error) {
-	app, ok := a.cfg.Apps[t.App]
+	app, ok := a.appOf(drover.Tenant{App: t.App})
 	if !ok {
 		return nil, usageError{fmt.Errorf("the config has no app %s, by which %s was read; put it back under apps: to have its client_id", t.App, t.Name)}
 	}

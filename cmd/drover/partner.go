@@ -72,6 +72,8 @@ func partnerState(c admin.PartnerCustomer) string {
 		return "removed"
 	case c.State != "" && !c.Gone.IsZero():
 		return "connected, no customer since " + c.Gone.UTC().Format(time.DateOnly)
+	case c.Unproven != "":
+		return "read with the sign-in, unproven"
 	case c.State != "":
 		return "connected"
 	case c.Standing != gdap.Related:
@@ -107,6 +109,9 @@ func printPartnerCustomers(w io.Writer, s admin.PartnerStatus) error {
 	}
 	for _, x := range warns {
 		_, _ = fmt.Fprintf(w, "warning: %s\n", clean(x))
+	}
+	if s.Unproven != "" {
+		_, _ = fmt.Fprintln(w, s.Unproven)
 	}
 	for _, n := range s.Notes {
 		_, _ = fmt.Fprintf(w, "note: %s\n", clean(n))
@@ -162,6 +167,9 @@ customers at once.`,
 
 func printPartnerStatus(w io.Writer, s admin.PartnerStatus) error {
 	kept := "no sign-in is kept; reading needs none"
+	if len(s.Delegated) > 0 {
+		kept = "no sign-in is kept, and tenants are to be read with it: drover partner connect --keep"
+	}
 	if s.Kept {
 		kept = "a sign-in is kept, renewed last on " + s.KeptSince.UTC().Format("2006-01-02 15:04Z")
 	}
@@ -188,6 +196,9 @@ func printPartnerStatus(w io.Writer, s admin.PartnerStatus) error {
 			warns = append(warns, c.Warns)
 		}
 	}
+	if len(s.Delegated) > 0 {
+		_, _ = fmt.Fprintf(w, "read with the sign-in: %s\n%s\n", clean(strings.Join(s.Delegated, ", ")), s.Unproven)
+	}
 	_, _ = fmt.Fprintf(w, "customers with an active relationship: %d, connected: %d\n", related, connected)
 	for _, x := range []struct {
 		what string
@@ -207,30 +218,47 @@ func printPartnerStatus(w io.Writer, s admin.PartnerStatus) error {
 }
 
 func newPartnerForget() *cobra.Command {
-	return &cobra.Command{
-		Use: "forget", Short: "Destroy the partner's sign-in that is kept; reading goes on", Args: noArgs,
+	var yes bool
+	c := &cobra.Command{
+		Use: "forget", Short: "Destroy the partner's sign-in that is kept", Args: noArgs,
 		Long: `forget destroys the refresh token that drover partner connect --keep has sealed. What
 was granted in the customers stays, and they are read on with the app's own
 permissions. New customers are not announced any more. To end the sign-in at
-Microsoft too, revoke the account's sessions in the Entra admin center.`,
+Microsoft too, revoke the account's sessions in the Entra admin center.
+
+Tenants that are read with the sign-in (drover partner connect --delegated) are read
+no longer without it, so while there are any it is kept, unless --yes is given.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := partnered(c); err != nil {
 				return err
 			}
 			return withOperator(c, func(api admin.API) error {
+				s, err := api.Partner(c.Context(), false)
+				if err != nil {
+					return err
+				}
+				if n := len(s.Delegated); n > 0 && s.Kept && !yes {
+					return usageError{&drover.Error{Op: "forget the partner's sign-in", Kind: drover.Refused, Err: fmt.Errorf("%d tenants are read with it, and would not be any more: %s", n, clean(strings.Join(s.Delegated, ", "))),
+						Hint: "give them an app that reads (drover partner connect, then drover tenant apply); if it is meant all the same, add --yes"}}
+				}
 				was, err := api.ForgetPartner(c.Context())
 				if err != nil {
 					return err
 				}
 				text := "the partner's sign-in is destroyed; all tenants are read on"
-				if !was {
+				switch n := len(s.Delegated); {
+				case !was:
 					text = "no sign-in of the partner's was kept"
+				case n > 0:
+					text = fmt.Sprintf("the partner's sign-in is destroyed; %d tenants are not read any more: %s", n, clean(strings.Join(s.Delegated, ", ")))
 				}
 				_, err = fmt.Fprintln(c.OutOrStdout(), text)
 				return err
 			})
 		},
 	}
+	c.Flags().BoolVar(&yes, "yes", false, "also while tenants are read with it")
+	return c
 }
 
 // printPartnerBrief is the partner's part of drover status.

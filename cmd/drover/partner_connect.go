@@ -28,6 +28,7 @@ const opPartnerConnect = "connect the partner's customers"
 // bulk is what the command line of drover partner connect says.
 type bulk struct {
 	device, noOpen, dry, yes, keep, asJSON bool
+	delegated                              bool // customers are read with the account itself
 	only, except, sources                  []string
 	start                                  string
 	parallel                               int
@@ -49,6 +50,10 @@ What is there is left alone, so the same command again does only what is missing
 also after a stop. It exits with 1 when a customer could not be connected, and with
 4 when the partner's own sign-in fails, which ends it for all.
 
+--delegated grants the app that reads nothing: the account itself reads, with the
+sign-in, which is kept for that. That is unproven: Defender may show such an account
+fewer alerts without an error. Tenants that are read already stay as they are.
+
 Addresses and codes are printed for you alone: who opens them signs in for you.`,
 		Example: "  drover partner connect --dry-run\n  drover partner connect --source graph.alerts,mde.alerts --except fabrikam\n  drover partner connect --only contoso --yes",
 		RunE:    func(c *cobra.Command, _ []string) error { return o.run(c) },
@@ -59,6 +64,7 @@ Addresses and codes are printed for you alone: who opens them signs in for you.`
 	f.BoolVar(&o.dry, "dry-run", false, "only say how each customer stands and what would be done")
 	f.BoolVar(&o.yes, "yes", false, "do not ask before anything is granted")
 	f.BoolVar(&o.keep, "keep", false, "seal the sign-in in the ledger, so that drover run renews it and announces new customers")
+	f.BoolVar(&o.delegated, "delegated", false, "read with the account's own rights, by the kept sign-in; unproven, alerts may be missing")
 	f.StringSliceVar(&o.only, "only", nil, "these customers alone: short name, tenant ID or domain")
 	f.StringSliceVar(&o.except, "except", nil, "all but these customers")
 	f.StringSliceVar(&o.sources, "source", []string{string(drover.GraphAlerts)}, "what is to be read: graph.alerts, graph.incidents, mde.alerts")
@@ -112,7 +118,7 @@ func (o *bulk) check(c *cobra.Command, a *app) error {
 		return usageError{err}
 	}
 	reader := a.cfg.Apps[a.partner.cfg.Reader]
-	if reader.Secret == nil && reader.Certificate == nil {
+	if !o.delegated && reader.Secret == nil && reader.Certificate == nil {
 		return usageError{fmt.Errorf("the app %s has neither secret nor certificate, so it has no permissions of its own that could be granted", reader.Name)}
 	}
 	if o.device && !shownTo(c.ErrOrStderr()) {
@@ -127,6 +133,7 @@ type partnerReport struct {
 	Account   string          `json:"account"`
 	DryRun    bool            `json:"dry_run"`
 	Notes     []string        `json:"notes,omitempty"`
+	Unproven  string          `json:"unproven,omitempty"` // why what is read may not be all, of a delegated run
 	Customers []enrol.Result  `json:"customers"`
 	// Ended is why the run ended for all before it was over.
 	Ended string `json:"ended,omitempty"`
@@ -143,6 +150,12 @@ func (o *bulk) run(c *cobra.Command) error {
 	wants, sources, err := o.wants()
 	if err != nil {
 		return err
+	}
+	var scopes []string
+	if o.delegated {
+		if scopes, err = o.scopes(sources); err != nil {
+			return err
+		}
 	}
 	var known []admin.TenantStatus
 	if err := withOperator(c, func(api admin.API) (err error) {
@@ -166,16 +179,41 @@ func (o *bulk) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	byAccount := readByAccount(known)
+	if o.delegated {
+		var stay []string
+		list, stay = undelegated(list, byAccount)
+		notes = append(notes, stay...)
+	}
 	rep := partnerReport{Partner: who.Tenant, Account: who.Name, DryRun: o.dry, Notes: notes}
 	s := o.service(c, a, p, client, wants, sources)
+	values := scopes
+	if o.delegated {
+		rep.Unproven = drover.UnprovenPartner
+		s.Delegated, s.Scopes, s.Wants = true, scopes, nil
+	} else {
+		for _, w := range wants {
+			values = append(values, w.Values...)
+		}
+	}
 	rep.Customers, err = s.Survey(c.Context(), list)
 	if err != nil || o.dry {
 		return errors.Join(err, o.end(c, rep, err))
 	}
-	if err := o.agree(c, rep.Customers, wants); err != nil {
+	if err := o.agree(c, rep.Customers, values, byAccount); err != nil {
 		return err
 	}
+	if o.delegated { // before anybody is to be read with it
+		o.keep = true
+		if err := o.remember(c, p, who, customers); err != nil {
+			return err
+		}
+	}
 	rep.Customers, err = s.Enrol(c.Context(), list)
+	if !o.delegated {
+		moved, failed := o.move(c, a, rep.Customers, byAccount)
+		rep.Notes, err = append(rep.Notes, moved...), errors.Join(err, failed)
+	}
 	if kept := o.remember(c, p, who, customers); kept != nil {
 		err = errors.Join(err, kept)
 	}
@@ -256,11 +294,15 @@ func (o *bulk) choose(list []enrol.Candidate) ([]enrol.Candidate, error) {
 // service grants, and adds what was proved.
 func (o *bulk) service(c *cobra.Command, a *app, p *entra.Partner, client *partner.Client, wants []enrol.Want, sources []drover.SourceID) *enrol.Service {
 	var one sync.Mutex // the ledger is opened by one at a time
+	reads := a.partner.cfg.Reader
+	if o.delegated {
+		reads = drover.PartnerApp
+	}
 	s := a.partner.service(p, client, wants, func(_ context.Context, x enrol.Candidate) error {
 		one.Lock()
 		defer one.Unlock()
 		return withOperator(c, func(api admin.API) error {
-			_, err := api.AddTenant(c.Context(), admin.NewTenant{ID: string(x.Tenant), Name: x.Short, Customer: x.Short, Cloud: a.partner.cfg.Cloud, App: a.partner.cfg.Reader, Sources: sources, Start: o.start})
+			_, err := api.AddTenant(c.Context(), admin.NewTenant{ID: string(x.Tenant), Name: x.Short, Customer: x.Short, Cloud: a.partner.cfg.Cloud, App: reads, Sources: sources, Start: o.start})
 			return err
 		})
 	})
@@ -278,9 +320,12 @@ func (o *bulk) service(c *cobra.Command, a *app, p *entra.Partner, client *partn
 }
 
 // agree shows the plan, and asks.
-func (o *bulk) agree(c *cobra.Command, list []enrol.Result, wants []enrol.Want) error {
-	grant, add := 0, 0
+func (o *bulk) agree(c *cobra.Command, list []enrol.Result, values []string, byAccount map[drover.TenantID]string) error {
+	grant, add, move := 0, 0, 0
 	for _, r := range list {
+		if !o.delegated && byAccount[r.Tenant] != "" && (r.Outcome == enrol.ToGrant || r.Outcome == enrol.Already) {
+			move++
+		}
 		switch {
 		case r.Outcome == enrol.ToGrant:
 			grant++
@@ -289,15 +334,14 @@ func (o *bulk) agree(c *cobra.Command, list []enrol.Result, wants []enrol.Want) 
 		}
 	}
 	w := c.ErrOrStderr()
-	if grant+add == 0 || o.yes {
+	if grant+add+move == 0 || o.yes {
 		return nil
 	}
 	if err := printEnrolled(w, list, true); err != nil {
 		return err
 	}
-	var values []string
-	for _, x := range wants {
-		values = append(values, x.Values...)
+	if o.delegated {
+		_, _ = fmt.Fprintln(w, drover.UnprovenPartner)
 	}
 	stop := func(hint, why string) error {
 		return &drover.Error{Op: opPartnerConnect, Kind: drover.Refused, Hint: hint, Err: errors.New(why)}
@@ -305,7 +349,11 @@ func (o *bulk) agree(c *cobra.Command, list []enrol.Result, wants []enrol.Want) 
 	if !shownTo(w) {
 		return usageError{stop("look at the plan above; if it is meant, type the command again with --yes", "nobody can be asked here, and nothing was granted")}
 	}
-	_, _ = fmt.Fprintf(w, "\nGrant %s in %d customers, and read %d more from now on? [y/N] ", strings.Join(values, ", "), grant, grant+add)
+	also := ""
+	if move > 0 {
+		also = fmt.Sprintf(", %d of them no longer with the partner's account", move)
+	}
+	_, _ = fmt.Fprintf(w, "\nGrant %s in %d customers, and read %d more from now on%s? [y/N] ", strings.Join(values, ", "), grant, grant+add, also)
 	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), 64)).ReadString('\n')
 	if s := strings.ToLower(strings.TrimSpace(line)); err == nil && (s == "y" || s == "yes") {
 		return nil
@@ -345,6 +393,9 @@ func (o *bulk) end(c *cobra.Command, rep partnerReport, why error) error {
 		err = printJSON(w, rep)
 	} else {
 		err = printEnrolled(w, rep.Customers, o.dry)
+		if rep.Unproven != "" {
+			_, _ = fmt.Fprintln(w, rep.Unproven)
+		}
 		for _, n := range rep.Notes {
 			_, _ = fmt.Fprintf(w, "note: %s\n", clean(n))
 		}

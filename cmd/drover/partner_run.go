@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"drover"
 	"drover/internal/admin"
 	"drover/internal/enrol"
+	"drover/internal/entra"
 	"drover/internal/expiry"
 	"drover/internal/gdap"
 )
@@ -68,7 +71,13 @@ func (d *partnerDesk) failed(err error) time.Duration {
 	wait = max(wait, drover.WaitOf(err))
 	says, hint := err.Error(), admin.Hint(err)
 	if drover.KindOf(err) == drover.Denied {
-		hint = orText(hint, "the account must sign in again") + "; sign in again: drover partner connect --keep. What is read with the app's own permissions goes on"
+		if r, ok := errors.AsType[*entra.Refusal](err); ok && r.Class == entra.SignIn {
+			hint = "" // of a tenant's own sign-in
+		}
+		if hint = orText(hint, "the account must sign in again"); !strings.Contains(hint, "drover partner connect") {
+			hint += ": drover partner connect --keep"
+		}
+		hint += ". What is read with the app's own permissions goes on; tenants that are read with the sign-in wait for it"
 	}
 	if i.Says != says {
 		i.Says, i.Hint = says, hint
@@ -120,11 +129,13 @@ func (d *partnerDesk) look(ctx context.Context) (notes []string, err error) {
 // over ends an incident.
 func (d *partnerDesk) over() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.incident != nil {
-		d.a.log.Info("the partner's sign-in works again", "since", time.Since(d.incident.Since).Round(time.Second).String()+" it had failed")
-	}
+	was := d.incident
 	d.incident = nil
+	d.mu.Unlock()
+	if was != nil {
+		d.a.log.Info("the partner's sign-in works again", "since", time.Since(was.Since).Round(time.Second).String()+" it had failed")
+		d.mended()
+	}
 }
 
 // announce says who is new, and whose last relationship is gone. A first list is
@@ -154,9 +165,17 @@ func (d *partnerDesk) announce(ctx context.Context, n gdap.News, first bool) {
 	}
 	for _, c := range n.Gone {
 		if t, there := known[c.Tenant]; there && t.State != drover.Removed {
-			d.a.log.Warn("no active partner relationship any more: "+t.Name, "tenant", c.Tenant, "relationship", c.Standing(), "hint", "it is read on, with the app's own permissions; if the customer has left: drover tenant remove "+t.Name)
+			d.a.log.Warn("no active partner relationship any more: "+t.Name, "tenant", c.Tenant, "relationship", c.Standing(), "hint", goneHint(t))
 		}
 	}
+}
+
+// goneHint says what the end of the last relationship with a tenant means for it.
+func goneHint(t drover.Tenant) string {
+	if t.App == drover.PartnerApp {
+		return "it is read with the partner's account, which Entra lets in no longer: have a new relationship approved, or give the tenant an app of the config; if the customer has left: drover tenant remove " + t.Name
+	}
+	return "it is read on, with the app's own permissions; if the customer has left: drover tenant remove " + t.Name
 }
 
 // sayUnconnected says once how many customers are not connected.
@@ -209,6 +228,9 @@ func (d *partnerDesk) items(faults map[string]error) (list []expiry.Item) {
 		}
 		now := time.Now()
 		if i, ok := relationshipEnds(c.Customer, c.Short, s.Seen); ok {
+			if c.Unproven != "" {
+				i.Hint = endsTheReading
+			}
 			if now.Sub(s.Seen) > partnerListed {
 				i.Hint += "; this was seen on " + s.Seen.UTC().Format(time.DateOnly) + ", and may have changed: drover partner connect --dry-run looks"
 			}

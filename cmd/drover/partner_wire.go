@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,10 @@ type partnerDesk struct {
 	busy chan struct{} // holds one while the kept sign-in is asked
 	wake chan struct{} // a sign-in was kept or forgotten
 
+	// readers has those who wait for the sign-in read again; it is set before
+	// anything runs.
+	readers func()
+
 	mu       sync.Mutex
 	kept     *entra.Partner // with the ledger's token; nil before it is needed
 	incident *admin.PartnerIncident
@@ -38,7 +43,7 @@ type partnerDesk struct {
 }
 
 func newPartnerDesk(a *app, cfg config.Partner) *partnerDesk {
-	return &partnerDesk{a: a, cfg: cfg, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &partnerDesk{a: a, cfg: cfg, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), readers: func() {}}
 }
 
 // entra signs the partner's account in; store nil: for this process alone.
@@ -85,9 +90,15 @@ func (p asPartner) Withdraw(ctx context.Context, customer drover.TenantID) error
 // (reference partner-gdap §4b).
 var partnerScopes = []string{"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}
 
+// readingScopes are what the onboarding app needs of Graph in a customer that is
+// read with the partner's account, by source.
+var readingScopes = map[drover.SourceID]string{drover.GraphAlerts: "SecurityAlert.Read.All", drover.GraphIncidents: "SecurityIncident.Read.All"}
+
+var allReadingScopes = slices.Sorted(maps.Values(readingScopes))
+
 // service connects customers by what the partner may; add makes one known.
 func (d *partnerDesk) service(p *entra.Partner, client *partner.Client, wants []enrol.Want, add func(context.Context, enrol.Candidate) error) *enrol.Service {
-	return &enrol.Service{Partner: asPartner{p, client, d.a.clouds[d.cfg.Cloud].Resource(""), d.cfg.ClientID}, Reader: d.a.cfg.Apps[d.cfg.Reader].ClientID, Wants: wants, Scopes: partnerScopes, Add: add,
+	return &enrol.Service{Partner: asPartner{p, client, d.a.clouds[d.cfg.Cloud].Resource(""), d.cfg.ClientID}, Reader: d.a.cfg.Apps[d.cfg.Reader].ClientID, Wants: wants, Scopes: partnerScopes, Keeps: slices.Concat(partnerScopes, allReadingScopes), Add: add,
 		Roles: func(ctx context.Context, id drover.TenantID, s drover.SourceID) ([]string, bool, error) {
 			return d.a.tokens.AppRoles(ctx, drover.Tenant{ID: id, Cloud: d.cfg.Cloud, App: d.cfg.Reader}, s)
 		}}
@@ -213,6 +224,18 @@ func (d *partnerDesk) fresh() {
 	d.mu.Lock()
 	d.kept = nil
 	d.mu.Unlock()
+	d.mended()
+	d.wakeUp()
+}
+
+// mended lets those who are read with the sign-in try again at once.
+func (d *partnerDesk) mended() {
+	d.a.tokens.Forgive(drover.PartnerApp)
+	d.readers()
+}
+
+// wakeUp has the watch look now.
+func (d *partnerDesk) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
@@ -258,6 +281,14 @@ func (d *partnerDesk) Partner(ctx context.Context, fresh bool) (admin.PartnerSta
 		return out, err
 	}
 	now := time.Now()
+	for _, t := range tenants {
+		if t.App == drover.PartnerApp && t.State != drover.Removed {
+			out.Delegated = append(out.Delegated, t.Name)
+		}
+	}
+	if len(out.Delegated) > 0 {
+		out.Unproven = drover.UnprovenPartner
+	}
 	out.Account, out.Seen = s.Account, s.At
 	for _, c := range s.Customers {
 		x := admin.PartnerCustomer{Customer: c, Standing: c.Standing(), Roles: []string{}, New: s.New(c.Tenant), Gone: s.Gone[c.Tenant]}
@@ -267,8 +298,14 @@ func (d *partnerDesk) Partner(ctx context.Context, fresh bool) (admin.PartnerSta
 		x.End, x.Extends = c.End()
 		if i := slices.IndexFunc(tenants, func(t drover.Tenant) bool { return t.ID == c.Tenant }); i >= 0 {
 			x.Short, x.State = tenants[i].Name, tenants[i].State
+			if x.State != drover.Removed {
+				x.Unproven = tenants[i].Unproven()
+			}
 		}
 		if item, ok := relationshipEnds(c, x.Short, s.At); ok {
+			if x.Unproven != "" {
+				item.Hint = endsTheReading
+			}
 			if _, near := item.Reached(now); near {
 				x.Warns = item.Says(now)
 			}
@@ -277,9 +314,15 @@ func (d *partnerDesk) Partner(ctx context.Context, fresh bool) (admin.PartnerSta
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out.Incident = d.incident
+	if out.Kept || len(out.Delegated) > 0 { // else nobody needs one
+		out.Incident = d.incident
+	}
 	return out, nil
 }
+
+// endsTheReading is what to do about the end of a relationship with a customer that
+// is read by it.
+const endsTheReading = "have the customer approve a new relationship in time, or grant the reading app its permissions and give the tenant that app: with this relationship the reading of this tenant ends"
 
 // relationshipEnds is the end of a customer's last relationship, if somebody must
 // see to it, by a list of that time.

@@ -53,7 +53,10 @@ func (a *app) tokenRefused(f *admin.Finding, t drover.Tenant, r *entra.Refusal) 
 	if !ok {
 		return
 	}
-	f.Cause, f.Hint, f.Who = m.Why, m.Do, string(m.Who)
+	f.Cause, f.Who = m.Why, string(m.Who)
+	if t.App != drover.PartnerApp || f.Hint == "" { // a partner's remedy is another one
+		f.Hint = m.Do
+	}
 	f.Ends = admin.ByMicrosoft
 	if m.Kind != drover.Denied {
 		f.Ends = admin.Later
@@ -94,6 +97,9 @@ func (a *app) feedRefused(f *admin.Finding, t drover.Tenant, s drover.SourceID, 
 	case s == drover.SIEMDetections && reason != defender.NoDefender:
 		f.Cause, f.Link = "the MSSP is not authorised for the SIEM API in the customer's portal, or not yet", portal
 		f.Hint = a.authoriseLine(t)
+	case reason == defender.MissingRole && t.App == drover.PartnerApp:
+		f.Cause, f.Who = "the partner's account has no role there that reads Defender, or the onboarding app lacks "+wants(s), string(entra.Us)
+		f.Hint = "have a relationship with Security Reader approved and assigned to a group of the account; then: drover partner connect --delegated --only " + string(t.ID)
 	case reason == defender.MissingRole:
 		f.Cause, f.Link = "the app has no permission there that reads it", a.consentPage(t)
 		f.Hint = "the customer's admin consents to " + wants(s) + "; a token keeps its permissions for an hour"
@@ -119,7 +125,7 @@ func wants(s drover.SourceID) string {
 // mssp-onboarding §8, v1 form).
 func (a *app) consentPage(t drover.Tenant) string {
 	c, err := a.clouds.Of(t)
-	app, ok := a.cfg.Apps[t.App]
+	app, ok := a.appOf(t)
 	if err != nil || !ok {
 		return ""
 	}
@@ -129,7 +135,7 @@ func (a *app) consentPage(t drover.Tenant) string {
 // policyLine says what a customer's admin changes in Conditional Access: for the
 // app, for the addresses, and for a partner's staff.
 func (a *app) policyLine(t drover.Tenant, seen []string) string {
-	app := a.cfg.Apps[t.App]
+	app, _ := a.appOf(t)
 	from := "the addresses from which drover comes (this machine cannot know them behind NAT: state them as egress: in the config)"
 	if len(a.cfg.Egress) > 0 {
 		from = strings.Join(a.cfg.Egress, ", ")
@@ -147,7 +153,7 @@ func (a *app) policyLine(t drover.Tenant, seen []string) string {
 // authoriseLine says where a customer lets an MSSP read the SIEM API, which no
 // program can do (reference mssp-onboarding §4).
 func (a *app) authoriseLine(t drover.Tenant) string {
-	app := a.cfg.Apps[t.App]
+	app, _ := a.appOf(t)
 	home := app.HomeTenant
 	if home == "" {
 		home = "of the directory in which the app is registered (state it as home_tenant: of the app)"

@@ -86,6 +86,9 @@ func (a *app) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if a.partner != nil {
+		a.partner.readers = func() { col.Mended(drover.PartnerApp) }
+	}
 	sock, err := admin.Listen(a.cfg.Ledger.Dir)
 	if err != nil {
 		return err

@@ -172,7 +172,7 @@ func newTenantShow() *cobra.Command {
 			}
 			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, row := range [][2]string{{"tenant", string(s.ID)}, {"name", s.Name}, {"customer", string(s.Customer)}, {"state", string(s.State)}, {"cloud", s.Cloud}, {"app", s.App}, {"region", s.Region},
-				{"may be kept in", strings.Join(s.Regions, ", ")}, {"held", clean(strings.TrimPrefix(heldNote(s), "held "))}, {"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
+				{"may be kept in", strings.Join(s.Regions, ", ")}, {"held", clean(strings.TrimPrefix(heldNote(s), "held "))}, {"note", s.Unproven}, {"alerts from", string(s.Primary)}, {"owed from", short(s.Start)}, {"added", short(s.Added)}} {
 				_, _ = fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 			}
 			printSignIn(t, s.SignIn, time.Now())

@@ -84,7 +84,7 @@ func reads(f admin.Finding) string {
 
 // askPolicy asks for a change of Conditional Access, with the line to paste.
 func (a *app) askPolicy(t drover.Tenant, p *admin.PolicyRefusal, add func(string, ...any)) {
-	app := a.cfg.Apps[t.App]
+	app, _ := a.appOf(t)
 	add("A Conditional Access policy of yours refuses us (AADSTS%d), last at %s.", p.Code, p.At.Format("2006-01-02 15:04:05Z"))
 	if c, err := a.clouds.Of(t); err == nil {
 		add("In %s, under Protection > Conditional Access > Policies, change the", c.AdminCenter)

@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"drover"
 	"drover/internal/admin"
 )
 
@@ -47,9 +50,9 @@ func heldNote(s admin.TenantStatus) string {
 
 // noteOf is what is to be known of a tenant's feed.
 func noteOf(s admin.TenantStatus, f *admin.FeedStatus) string {
-	held, note := heldNote(s), f.Note()
-	if held != "" && note != "" {
-		return held + "; " + note
+	notes := []string{heldNote(s), f.Note()}
+	if s.State != drover.Removed {
+		notes = append(notes, s.Unproven)
 	}
-	return held + note
+	return strings.Join(slices.DeleteFunc(notes, func(n string) bool { return n == "" }), "; ")
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,7 +144,31 @@ func (a *app) apps() map[string]entra.App {
 	for name, c := range a.cfg.Apps {
 		out[name] = a.entraApp(name, c)
 	}
+	if p := a.cfg.Partner; p != nil {
+		e := a.entraApp(drover.PartnerApp, p.App())
+		e.Master = master{a}
+		out[drover.PartnerApp] = e
+	}
 	return out
+}
+
+// appOf is the app of a tenant, which is the onboarding app where it is read with
+// the partner's account.
+func (a *app) appOf(t drover.Tenant) (c config.App, ok bool) {
+	if t.App == drover.PartnerApp && a.cfg.Partner != nil {
+		return a.cfg.Partner.App(), true
+	}
+	c, ok = a.cfg.Apps[t.App]
+	return c, ok
+}
+
+// appNames are those that a tenant may have.
+func (a *app) appNames() []string {
+	list := a.cfg.AppNames()
+	if a.cfg.Partner != nil {
+		list = append(list, drover.PartnerApp)
+	}
+	return list
 }
 
 func (a *app) entraApp(name string, c config.App) entra.App {
@@ -272,6 +294,11 @@ func unknownSource(s drover.SourceID) error {
 
 // serves says why a tenant's cloud does not have a source.
 func (a *app) serves(t drover.Tenant, s drover.SourceID) error {
+	if t.App == drover.PartnerApp {
+		if err := a.partner.serves(t, s); err != nil {
+			return err
+		}
+	}
 	c, err := a.clouds.Of(t)
 	if err == nil {
 		_, err = c.Host(s, t.Region)
@@ -360,6 +387,9 @@ func (a *app) newSignIns() *signin.Store {
 
 // seal stores the refresh token of a new sign-in, or destroys what is there.
 func (a *app) seal(ctx context.Context, t drover.Tenant, token drover.Secret) error {
+	if t.App == drover.PartnerApp && !token.Empty() {
+		return usageError{&drover.Error{Op: "keep the sign-in", Tenant: t.ID, Kind: drover.Refused, Hint: "give the tenant another app first", Err: errors.New("it is read with the partner's account, and needs no sign-in of its own")}}
+	}
 	defer a.tokens.Drop(t.ID)
 	return a.signIns.Seal(ctx, t, token)
 }
@@ -367,7 +397,7 @@ func (a *app) seal(ctx context.Context, t drover.Tenant, token drover.Secret) er
 // local is the operator's view of an open ledger.
 func (a *app) local() *admin.Local {
 	l := &admin.Local{
-		Store: a.store, Clouds: a.clouds.Names(), Apps: slices.Sorted(maps.Keys(a.cfg.Apps)), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
+		Store: a.store, Clouds: a.clouds.Names(), Apps: a.appNames(), Sinks: a.cfg.SinkIDs(), DefaultStart: a.cfg.Collect.Start,
 		Check:            a.checkTenant,
 		Serves:           a.serves,
 		Forget:           a.tokens.Drop,

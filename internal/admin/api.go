@@ -126,7 +126,8 @@ type TenantStatus struct {
 	State    drover.TenantState `json:"state"`
 	Start    drover.Instant     `json:"start"`
 	Added    drover.Instant     `json:"added"`
-	SignIn   *SignInStatus      `json:"sign_in,omitempty"` // by which it is read; nil: by the app's own permissions
+	SignIn   *SignInStatus      `json:"sign_in,omitempty"`  // by which it is read; nil: by the app's own permissions
+	Unproven string             `json:"unproven,omitempty"` // why what it shows may not be all
 	Feeds    []FeedStatus       `json:"feeds"`
 }
 

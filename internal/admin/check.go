@@ -62,6 +62,7 @@ type TenantCheck struct {
 	Cloud    string             `json:"cloud,omitempty"`
 	App      string             `json:"app,omitempty"`
 	ClientID string             `json:"client_id,omitempty"`
+	Unproven string             `json:"unproven,omitempty"` // why what it shows may not be all
 	// Running: a process reads and delivers, so that lag means something.
 	Running bool         `json:"running"`
 	Tokens  []TokenCheck `json:"tokens,omitempty"`
@@ -192,7 +193,7 @@ func (l *Local) CheckTenants(ctx context.Context, q CheckQuery, each func(Checke
 		wg.Go(func() {
 			defer func() { <-turn }()
 			c := l.Check(ctx, t, of[t.ID], q.Fresh)
-			c.Tenant, c.Name, c.Customer, c.State, c.Cloud, c.App, c.Running = t.ID, t.Name, t.Customer, t.State, t.Cloud, t.App, !l.Started.IsZero()
+			c.Tenant, c.Name, c.Customer, c.State, c.Cloud, c.App, c.Unproven, c.Running = t.ID, t.Name, t.Customer, t.State, t.Cloud, t.App, t.Unproven(), !l.Started.IsZero()
 			c.Findings = append(c.Findings, aside[t.ID]...)
 			if c.Findings == nil {
 				c.Findings = []Finding{}

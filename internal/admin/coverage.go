@@ -157,7 +157,7 @@ func (l *Local) covered(ctx context.Context, op, name string, q CoverageQuery, n
 	case t.State == drover.Removed:
 		return out, nil, usage(op, "add it again: drover tenant add", fmt.Errorf("tenant %s was removed", t.Name))
 	}
-	out = coverage.Tenant{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, State: t.State, From: drover.InstantOf(now.AddDate(0, 0, -q.Days))}
+	out = coverage.Tenant{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, State: t.State, Unproven: t.Unproven(), From: drover.InstantOf(now.AddDate(0, 0, -q.Days))}
 	out.Sources = l.Cover(ctx, t, q.Fresh)
 	if err := ctx.Err(); err != nil {
 		return out, nil, err

@@ -216,7 +216,7 @@ func (l *Local) Tenants(ctx context.Context) ([]TenantStatus, error) {
 			signIn = l.SignIn(ctx, t)
 		}
 		out = append(out, TenantStatus{ID: t.ID, Name: t.Name, Customer: t.Customer, Cloud: t.Cloud, App: t.App, Region: t.Region, State: t.State, Start: t.Start, Added: t.Added,
-			Regions: t.Regions, Sources: t.Sources, Held: held[t.ID], Primary: t.Primary(), SignIn: signIn, Feeds: byTenant[t.ID]})
+			Regions: t.Regions, Sources: t.Sources, Held: held[t.ID], Primary: t.Primary(), SignIn: signIn, Unproven: t.Unproven(), Feeds: byTenant[t.ID]})
 	}
 	return out, nil
 }

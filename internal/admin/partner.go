@@ -38,6 +38,8 @@ type PartnerStatus struct {
 	Notes     []string          `json:"notes,omitempty"`          // what could not be seen, of a fresh list
 	Customers []PartnerCustomer `json:"customers"`
 	Incident  *PartnerIncident  `json:"incident,omitempty"`
+	Delegated []string          `json:"read_with_sign_in,omitempty"` // names of tenants that are read with the kept sign-in
+	Unproven  string            `json:"unproven,omitempty"`          // why what these show may not be all
 }
 
 // PartnerCustomer is a customer of the partner, or a tenant that was one.
@@ -52,6 +54,7 @@ type PartnerCustomer struct {
 	New      bool               `json:"new,omitempty"`         // appeared after all were looked at to be connected
 	Gone     time.Time          `json:"gone,omitzero"`         // since when it has no active relationship any more
 	Warns    string             `json:"warns,omitempty"`       // its end, if that is near
+	Unproven string             `json:"unproven,omitempty"`    // why what it shows may not be all; "": it is read app-only, or not at all
 }
 
 // PartnerIncident is a failure of the partner's own, for all of its customers.

@@ -171,7 +171,11 @@ func (l *Local) notes(was, t drover.Tenant) (out []string) {
 	if a, b := was.Primary(), t.Primary(); a != b {
 		out = append(out, fmt.Sprintf("its alerts are told by %s, no longer by %s", orDefault(string(b), "nobody"), orDefault(string(a), "nobody")))
 	}
-	if was.App != t.App {
+	switch {
+	case was.App == t.App:
+	case t.App == drover.PartnerApp:
+		out = append(out, t.Unproven(), "the onboarding app must have been granted what reads it: drover partner connect --delegated")
+	default:
 		out = append(out, fmt.Sprintf("the customer must have consented to the app %s; a sign-in that was stored for %s does not count for it", t.App, was.App))
 	}
 	for _, s := range t.Sources {

@@ -76,6 +76,9 @@ func (f *feed) run(ctx context.Context) error {
 		return nil
 	}
 	f.Route, f.By = f.src.says, string(f.src.by)
+	if why := f.tenant.Unproven(); why != "" {
+		f.cannot("both ways of reading it are with the same account, and what Defender hides from that is missing in both: " + why)
+	}
 	f.about, f.arrived = make(map[uint64]about), make(map[*row]bool)
 	if err := f.load(ctx); err != nil {
 		return err

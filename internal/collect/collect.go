@@ -164,6 +164,10 @@ func setDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
+// Mended has an app's tenants be read again at once, if an incident of the app's
+// own holds them: what was wrong has been mended.
+func (c *Collector) Mended(app string) { c.board.mended(app) }
+
 // Run reads until ctx ends, which returns nil, or a promise of our own is
 // broken, which returns the error.
 func (c *Collector) Run(ctx context.Context) error {

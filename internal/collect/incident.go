@@ -1,7 +1,9 @@
 package collect
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -36,6 +38,8 @@ type appState struct {
 	next     time.Time // when the next one may
 	probes   int
 	held     map[*reader]struct{}
+	said     time.Time // when an incident of the app itself was begun last, and with which remedy
+	remedy   string
 }
 
 func (b *board) app(name string) *appState {
@@ -80,7 +84,16 @@ func (b *board) failed(r *reader, app string, err error) {
 	}
 	s.open, s.wide, s.probes = true, wide, 1
 	s.pass(b.c, now)
-	b.c.log.Error("every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", drover.HintOf(err), "err", err)
+	// While tokens of before are still good, a probe with one of them ends an
+	// incident that begins anew with the next: that is said once.
+	level, remedy := slog.LevelError, drover.HintOf(err)
+	if wide {
+		if remedy == s.remedy && now.Sub(s.said) < lastProbe {
+			level = slog.LevelDebug
+		}
+		s.said, s.remedy = now, remedy
+	}
+	b.c.log.Log(context.Background(), level, "every tenant of an app is denied: one incident, one probe", "app", app, "tenants", len(s.denied), "hint", remedy, "err", err)
 	b.c.notify(Event{Feed: r.feed, What: "incident", N: len(s.denied), Err: err})
 }
 
@@ -119,15 +132,31 @@ func (b *board) succeeded(r *reader, app string) {
 	if !s.open {
 		return
 	}
+	n := s.free(b.c, now)
+	b.c.log.Info("the app is accepted again", "app", app, "tenants", n)
+	b.c.notify(Event{Feed: r.feed, What: "incident_over", N: n})
+}
+
+// free ends an incident and returns how many feeds had waited.
+func (s *appState) free(c *Collector, now time.Time) int {
 	s.open, s.prober = false, nil
 	clear(s.denied)
 	// Freed feeds come back spread out, twenty a second.
 	n := time.Duration(len(s.held))
 	for h := range s.held {
 		h.freed.Store(true)
-		b.c.queue.hasten(h, now.Add(b.c.random(n*50*time.Millisecond)))
+		c.queue.hasten(h, now.Add(c.random(n*50*time.Millisecond)))
 	}
-	b.c.log.Info("the app is accepted again", "app", app, "tenants", len(s.held))
-	b.c.notify(Event{Feed: r.feed, What: "incident_over", N: len(s.held)})
 	clear(s.held)
+	return int(n)
+}
+
+// mended ends an app's incident without a probe: who probes next may be a tenant
+// with trouble of its own, hours from now.
+func (b *board) mended(app string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.apps[app]; s != nil && s.open {
+		b.c.log.Info("the app is mended; its tenants are read again", "app", app, "tenants", s.free(b.c, time.Now()))
+	}
 }

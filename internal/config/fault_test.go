@@ -155,6 +155,7 @@ var faultCases = map[string]struct{ text, want string }{
 	"an ID that climbs":                     {"sinks:\n  ../x: {type: stdout}", `2: sinks: "../x" cannot be a name here: use 1 to 63 of a-z, 0-9 and '-', not at the ends`},
 	"an app's unknown cloud":                {"apps:\n  default:\n    client_id: 22222222-2222-4222-8222-222222222222\n    cloud: gcchigh", `4: there is no cloud named "gcchigh"; did you mean "gcc-high"?`},
 	"an app without its ID":                 {"apps:\n  default: {}", `2: default needs the key client_id`},
+	"an app with the partner's name":        {"apps:\n  partner:\n    client_id: 22222222-2222-4222-8222-222222222222", `2: no app can be named partner: a tenant whose app that is, is read with the partner's own account; choose another name, here and for its tenants`},
 	"a client ID that is none":              {"apps: {default: {client_id: my-app}}", `1: client_id: "my-app" is not an ID of the form 3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60 (Entra admin center > App registrations)`},
 	"a built-in cloud's name":               {"clouds:\n  worldwide: {authority: https://evil.example, graph: https://evil.example}", `2: a cloud cannot be named worldwide: that is a built-in one; built in are bleu, china, delos, dod, gcc, gcc-high, govsg, worldwide`},
 	"a cloud without TLS":                   {"clouds: {lab: {authority: http://a, graph: https://g}}", `1: authority: expected an https URL such as https://splunk.example:8088, without user, password or query`},

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"drover"
 )
 
 // Partner is the MSSP's own standing as a Microsoft partner, by which it reaches all of its customers at once: drover partner connect.
@@ -40,12 +42,15 @@ func (p *Partner) Validate(report Report) {
 
 // App is the onboarding app, as one of apps would be.
 func (p *Partner) App() App {
-	return App{Name: "partner", ClientID: p.ClientID, Cloud: p.Cloud, Secret: p.Secret, SecretUntil: p.SecretUntil, Certificate: p.Certificate}
+	return App{Name: drover.PartnerApp, ClientID: p.ClientID, Cloud: p.Cloud, HomeTenant: p.Tenant, Secret: p.Secret, SecretUntil: p.SecretUntil, Certificate: p.Certificate}
 }
 
 // checkPartner refuses an onboarding app that reads as well, a cloud or a reader
-// that is not there.
+// that is not there, and an app that takes the name of the partner's account.
 func (c *Config) checkPartner(report Report) {
+	if _, taken := c.Apps[drover.PartnerApp]; taken {
+		report("apps."+drover.PartnerApp, "no app can be named %s: a tenant whose app that is, is read with the partner's own account; choose another name, here and for its tenants", drover.PartnerApp)
+	}
 	p := c.Partner
 	if p == nil {
 		return

@@ -106,6 +106,7 @@ type Tenant struct {
 	Customer drover.CustomerID  `json:"customer"`
 	Cloud    string             `json:"cloud"`
 	State    drover.TenantState `json:"state"`
+	Unproven string             `json:"unproven,omitempty"` // why what it shows may not be all
 	From     drover.Instant     `json:"counted_from"`
 	Sources  []Source           `json:"sources"`
 	Products []Line             `json:"products"`

@@ -128,10 +128,10 @@ func (t *Tenant) Wrong() bool {
 	})
 }
 
-// Unsure reports whether something could not be asked or has never been read,
-// so that nothing wrong may mean nothing.
+// Unsure reports whether something could not be asked or has never been read, or is
+// read in a way that proves nothing, so that nothing wrong may mean nothing.
 func (t *Tenant) Unsure() bool {
-	return len(t.Sources) == 0 || slices.ContainsFunc(t.Sources, func(s Source) bool {
+	return t.Unproven != "" || len(t.Sources) == 0 || slices.ContainsFunc(t.Sources, func(s Source) bool {
 		return s.Answer == Unasked || len(s.Failed) > 0 || s.Answer == Open && !s.ReadUpTo.Known()
 	})
 }

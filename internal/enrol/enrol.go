@@ -75,6 +75,13 @@ type Service struct {
 	Reader string // client ID of the app that reads
 	Wants  []Want
 	Scopes []string // of Microsoft Graph that the onboarding app needs in a customer
+	// Keeps are scopes that the onboarding app does not lose where it has them, when
+	// its consent is made anew.
+	Keeps []string
+	// Delegated: customers are to be read with the partner's account itself. Then
+	// nothing is granted to the app that reads, Wants is not looked at, and a tenant
+	// is added when the account's own token carries Scopes.
+	Delegated bool
 	// Parallel bounds the customers for which calls are made at the same time; 0: 8.
 	// Who waits for Entra to spread something makes none.
 	Parallel int
@@ -213,6 +220,9 @@ func (s *Service) foreseen(c Candidate) Outcome {
 
 // lacks names the roles without which what is wanted cannot be granted.
 func (s *Service) lacks(held []string) []string {
+	if s.Delegated {
+		return append(gdap.Lacks(held, false), gdap.LacksReading(held)...)
+	}
 	return gdap.Lacks(held, slices.ContainsFunc(s.Wants, func(w Want) bool { return w.Graph }))
 }
 

@@ -48,6 +48,7 @@ type one struct {
 	existed   bool // and said that it exists
 	renewed   bool
 	rounds    int
+	held      []string // scopes that a new consent keeps
 	lacking   []string // values of roles that no API there has
 }
 
@@ -69,7 +70,11 @@ func (o *one) enrol(ctx context.Context) Result {
 	if f := o.s.foreseen(o.c); f != ToGrant {
 		return o.res.is(f, nil)
 	}
-	for _, do := range []func(context.Context) error{o.enter, o.grant, o.shows} {
+	steps := []func(context.Context) error{o.enter, o.grant, o.shows}
+	if o.s.Delegated {
+		steps = []func(context.Context) error{o.enter, o.shows}
+	}
+	for _, do := range steps {
 		if err := do(ctx); err != nil {
 			out := outcome(err)
 			if out == NotYet && o.dir == nil && (o.renewed || !o.fresh) {
@@ -98,6 +103,8 @@ func (o *one) stands(ctx context.Context) (r Result, done bool) {
 		return err == nil, err
 	})
 	switch {
+	case err != nil && o.s.Delegated:
+		return o.res.is(outcome(err), err), true
 	case err != nil:
 		return o.res.is(o.s.reader(err), err), true
 	case has:
@@ -107,8 +114,11 @@ func (o *one) stands(ctx context.Context) (r Result, done bool) {
 }
 
 // has reports whether the reading app's own tokens carry everything that is
-// wanted and to be had.
+// wanted and to be had; of a delegated run, whether the account's do.
 func (o *one) has(ctx context.Context) (bool, error) {
+	if o.s.Delegated {
+		return o.lets(ctx)
+	}
 	for _, w := range o.s.Wants {
 		values := slices.DeleteFunc(slices.Clone(w.Values), func(v string) bool { return slices.Contains(o.lacking, v) })
 		if len(values) == 0 {
@@ -127,6 +137,25 @@ func (o *one) has(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// lets reports whether the customer lets the partner's account in with every scope.
+func (o *one) lets(ctx context.Context) (bool, error) {
+	_, scopes, err := o.s.Partner.Enter(ctx, o.c.Tenant)
+	switch {
+	case err == nil:
+		return o.carries(scopes), nil
+	case asksConsent[code(err)], o.s.foreseen(o.c) != ToGrant && drover.KindOf(err) == drover.Denied && o.s.Partner.Wide(ctx) == nil:
+		return false, nil // what the lists say, says it better
+	}
+	return false, o.denied(ctx, err)
+}
+
+// carries reports whether scopes are all that are needed, and remembers those that
+// a consent that is made anew must not take away.
+func (o *one) carries(scopes []string) bool {
+	o.held = slices.DeleteFunc(slices.Clone(scopes), func(v string) bool { return !slices.Contains(o.s.Keeps, v) })
+	return !slices.ContainsFunc(o.s.Scopes, func(w string) bool { return !slices.Contains(scopes, w) })
 }
 
 // ours leaves out what says no more than the outcome.
@@ -193,7 +222,7 @@ func (o *one) enter(ctx context.Context) error {
 		dir, scopes, err := o.s.Partner.Enter(ctx, o.c.Tenant)
 		o.rounds++
 		switch {
-		case err == nil && !slices.ContainsFunc(o.s.Scopes, func(w string) bool { return !slices.Contains(scopes, w) }):
+		case err == nil && o.carries(scopes):
 			o.dir = dir
 			return true, nil
 		case err == nil:
@@ -218,7 +247,13 @@ func (o *one) consent(ctx context.Context, tooLittle bool) error {
 	default:
 		return nil // it spreads
 	}
-	made, err := o.s.Partner.Consent(ctx, o.c.Tenant, o.s.Scopes)
+	all := slices.Clone(o.s.Scopes)
+	for _, v := range o.held {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	made, err := o.s.Partner.Consent(ctx, o.c.Tenant, all)
 	if err != nil {
 		return o.denied(ctx, err)
 	}

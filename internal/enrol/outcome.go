@@ -55,6 +55,8 @@ type Result struct {
 	End      time.Time          `json:"ends,omitzero"`
 	Extends  bool               `json:"auto_extend,omitempty"`
 	missing  []string
+	// delegated: a role that reads is among what may be missing.
+	delegated bool
 }
 
 // OK reports whether nothing is left to be done.
@@ -71,7 +73,7 @@ func (s *Service) result(c Candidate) Result {
 	if !known {
 		held = c.Roles()
 	}
-	r.missing = s.lacks(held)
+	r.missing, r.delegated = s.lacks(held), s.Delegated
 	return r
 }
 
@@ -83,6 +85,9 @@ func (r Result) is(o Outcome, err error) Result {
 	}
 	if o == RoleMissing && len(r.missing) > 0 {
 		r.Says = "the relationship, or the group that holds its roles, lacks " + strings.Join(r.missing, " and ")
+	}
+	if o == RoleMissing && r.delegated {
+		r.Do = "roles cannot be added to a relationship: have the customer approve a second one, with Cloud Application Administrator and Security Reader, and assign it to a group of the account"
 	}
 	var e *drover.Error
 	switch {
@@ -135,6 +140,17 @@ var codes = map[string]Outcome{
 // asksConsent are those that say that the app is not consented there, or that it
 // does not show.
 var asksConsent = map[string]bool{"AADSTS65001": true, "AADSTS700016": true, "AADSTS7000229": true, "AADSTS90099": true, "AADSTS650051": true}
+
+// Remedy is what to do about a code with which a customer's Entra refuses the
+// partner's account; "" if there is nothing better than what is said of it
+// anyway.
+func Remedy(code string) string {
+	o := codes[code]
+	if asksConsent[code] {
+		return "consent the onboarding app there: drover partner connect --delegated; if it is: a guest object of the account in that tenant, or a group that is not assigned, shows the same"
+	}
+	return explained[o][1]
+}
 
 // code is that of the first *drover.Error.
 func code(err error) string {

@@ -33,6 +33,9 @@ type App struct {
 	// certificate's key is, which may be another process; nil if Certificate gives
 	// the key itself. It may block until ctx ends.
 	Signed func(ctx context.Context, endpoint string) (drover.Secret, error)
+	// Master is the sign-in by which the app's tenants are read, in place of the
+	// app's own permissions and of a sign-in of each; nil: none.
+	Master Master
 	// Federated gives tokens of another issuer that the registration trusts; nil
 	// if a secret or certificate is used.
 	Federated Asserter

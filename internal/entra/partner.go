@@ -43,7 +43,8 @@ type Partner struct {
 	center string
 	memory bool
 
-	busy chan struct{} // holds one while somebody redeems
+	busy   chan struct{} // holds one while somebody redeems
+	asking chan struct{} // holds one while somebody asks whose a refusal is
 
 	mu     sync.Mutex
 	tokens map[string]held // at home, by resource
@@ -82,7 +83,7 @@ func NewPartner(opt PartnerOptions) *Partner {
 	}
 	opt.App.Name = "partner"
 	k := New(Options{HTTP: opt.HTTP, Clouds: Clouds{cloud.Name: cloud}, Apps: map[string]App{"partner": opt.App}, Refresh: opt.Store, Spacing: opt.Spacing})
-	return &Partner{k: k, home: drover.Tenant{ID: opt.Home, Cloud: cloud.Name, App: "partner"}, center: center, memory: memory, busy: make(chan struct{}, 1), tokens: make(map[string]held)}
+	return &Partner{k: k, home: drover.Tenant{ID: opt.Home, Cloud: cloud.Name, App: "partner"}, center: center, memory: memory, busy: make(chan struct{}, 1), asking: make(chan struct{}, 1), tokens: make(map[string]held)}
 }
 
 // Home returns a token of the partner's own tenant.
@@ -170,6 +171,12 @@ func (p *Partner) Enter(ctx context.Context, customer drover.TenantID, resource 
 // Wide tells a failure of the partner's from a customer's: nil if the partner's
 // own endpoint takes the sign-in. It asks once a minute at most.
 func (p *Partner) Wide(ctx context.Context) error {
+	select { // many customers may meet the same at once
+	case p.asking <- struct{}{}:
+		defer func() { <-p.asking }()
+	case <-ctx.Done():
+		return nil
+	}
 	p.mu.Lock()
 	last := p.wide
 	p.mu.Unlock()

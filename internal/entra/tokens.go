@@ -380,9 +380,16 @@ func (k *Tokens) renew(ctx context.Context, e *entry, g *gate, r request) (drove
 func (k *Tokens) get(ctx context.Context, r request) (grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	got, delegated, err := k.redeem(ctx, r)
-	if err == nil && !delegated {
-		got, err = k.ask(ctx, r, url.Values{"grant_type": {"client_credentials"}})
+	var got grant
+	var err error
+	if r.app.Master != nil {
+		got, err = k.exchange(ctx, r)
+	} else {
+		var delegated bool
+		got, delegated, err = k.redeem(ctx, r)
+		if err == nil && !delegated {
+			got, err = k.ask(ctx, r, url.Values{"grant_type": {"client_credentials"}})
+		}
 	}
 	if err == nil {
 		err = check(r, got.access)

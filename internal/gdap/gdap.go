@@ -24,10 +24,13 @@ const (
 	ApplicationAdministrator    = "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3"
 	CloudAppAdministrator       = "158c047a-c907-4556-b7ef-446551a6b5f7"
 	SecurityReader              = "5d6b6bb7-de71-4623-b4af-96380a352509"
+	globalReader                = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
+	securityAdministrator       = "194ae4cb-b126-40b2-bd5b-6091b380977d"
+	securityOperator            = "5f2222b1-57c3-48ba-8ad5-d4759f1fde6f"
 )
 
 var roleNames = map[string]string{GlobalAdministrator: "Global Administrator", PrivilegedRoleAdministrator: "Privileged Role Administrator", ApplicationAdministrator: "Application Administrator",
-	CloudAppAdministrator: "Cloud Application Administrator", SecurityReader: "Security Reader", "f2ef992c-3afb-46b9-b7cf-a126ee74c451": "Global Reader", "194ae4cb-b126-40b2-bd5b-6091b380977d": "Security Administrator"}
+	CloudAppAdministrator: "Cloud Application Administrator", SecurityReader: "Security Reader", globalReader: "Global Reader", securityAdministrator: "Security Administrator", securityOperator: "Security Operator"}
 
 // RoleName is what the portal calls a role; its ID if that is not known here.
 func RoleName(id string) string { return cmp.Or(roleNames[strings.ToLower(id)], id) }
@@ -135,6 +138,16 @@ func Lacks(held []string, graph bool) (names []string) {
 	}
 	if graph && !has(PrivilegedRoleAdministrator) {
 		names = append(names, RoleName(PrivilegedRoleAdministrator))
+	}
+	return names
+}
+
+// LacksReading names the role without which Defender shows our account nothing,
+// of those that are held (reference partner-gdap §2).
+func LacksReading(held []string) (names []string) {
+	reads := []string{SecurityReader, globalReader, securityAdministrator, securityOperator, GlobalAdministrator}
+	if !slices.ContainsFunc(held, func(r string) bool { return slices.Contains(reads, r) }) {
+		names = append(names, RoleName(SecurityReader))
 	}
 	return names
 }

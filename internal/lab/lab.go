@@ -150,7 +150,7 @@ func New(opt Options) (*Lab, error) {
 	l.api = api.New(api.Options{Estate: l.estate, Faults: l.faults, Truth: l.truth, Clock: opt.Clock, Authorised: l.directory.Authorised,
 		Verify: func(raw string) (api.Caller, error) {
 			c, err := l.directory.Verify(raw)
-			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: strings.Fields(c.Scope)}, err
+			return api.Caller{Tenant: c.TenantID, App: c.AppID, Audience: c.Audience, Roles: c.Roles, Scopes: l.directory.Reads(c), Scoped: l.directory.Scoped(c)}, err
 		},
 		Region:        l.region,
 		GraphAudience: graphAccepts,

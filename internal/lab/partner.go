@@ -31,7 +31,7 @@ func (l *Lab) partner() {
 	l.onboardID = guid(rng)
 	l.onboardSecret = fmt.Sprintf("lab~%016x%016x", rng.Uint64(), rng.Uint64())
 	l.directory.AddApp(authority.App{ClientID: l.onboardID, MultiTenant: true, HomeTenant: HomeTenant, RedirectURIs: []string{"http://localhost"},
-		Scopes: []string{"user_impersonation", "User.Read", "DelegatedAdminRelationship.Read.All", "Directory.Read.All", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}})
+		Scopes: []string{"user_impersonation", "User.Read", "DelegatedAdminRelationship.Read.All", "Directory.Read.All", "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "SecurityAlert.Read.All", "SecurityIncident.Read.All"}})
 	l.directory.AddSecret(l.onboardID, l.onboardSecret, l.opt.Clock().AddDate(1, 0, 0))
 	l.directory.Consent(HomeTenant, l.onboardID, authority.Delegated)
 	l.directory.AddUser(HomeTenant, PartnerAccount, false)

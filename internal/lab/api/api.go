@@ -27,6 +27,7 @@ import (
 type Caller struct {
 	Tenant, App, Audience string
 	Roles, Scopes         []string
+	Scoped                bool // an account that is shown some of the rows alone, without an error
 }
 
 // Options of an API. All are required but Authorised and Region.

@@ -29,6 +29,9 @@ func (q *request) shown(rows []*estate.Row) []*estate.Row {
 	if _, ok := q.has(fault.NoRows); ok {
 		rows = nil
 	}
+	if q.caller.Scoped {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(r *estate.Row) bool { return sha256.Sum256([]byte(r.ID))[0]%2 == 1 })
+	}
 	return rows
 }
 

@@ -323,3 +323,28 @@ func (q *call) unmapped() bool {
 	q.bad("Unsupported token. Unable to initialize the authorization context.")
 	return true
 }
+
+// readers are the roles that read Defender (reference partner-gdap §2).
+var readers = []string{GlobalAdministrator, SecurityReader, "f2ef992c-3afb-46b9-b7cf-a126ee74c451", "194ae4cb-b126-40b2-bd5b-6091b380977d"}
+
+// Reads are the scopes by which a token reads Defender: of a partner's user none,
+// unless a role that reads comes with a relationship.
+func (d *Directory) Reads(c Claims) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.tenants[c.TenantID]; t != nil && c.User != "" && d.partnered(c.User, t) {
+		roles, _ := d.partnerRoles(c.User, t.ID)
+		if !slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(readers, r) }) {
+			return nil
+		}
+	}
+	return strings.Fields(c.Scope)
+}
+
+// Scoped reports whether Defender shows a token's user some rows alone.
+func (d *Directory) Scoped(c Claims) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tenants[c.TenantID]
+	return d.Partner.Scoped && t != nil && c.User != "" && d.partnered(c.User, t)
+}

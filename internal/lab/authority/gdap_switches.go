@@ -21,6 +21,9 @@ type PartnerSwitches struct {
 	NoPrincipal    int  `json:"no_principal"`    // 0: 700016
 	Guest          int  `json:"guest"`           // 0: 65001
 	Unsupported    bool `json:"unsupported"`     // Graph answers 400 where no role maps to anything
+	// Scoped: Defender's device groups show a partner's user about half of the
+	// alerts and incidents, with 200 and without a word.
+	Scoped bool `json:"scoped"`
 	// RelationshipDelay is how long a relationship lets in unevenly after it has
 	// been activated.
 	RelationshipDelay Span `json:"relationship_delay"`
