@@ -219,7 +219,15 @@ func (m *modelFlags) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&m.customer, "customer", "", "one app for this customer alone, as the manual has it; without it one for all customers")
 	f.StringVar(&m.display, "name", "", `name in the directory (default "<customer or home> SIEM MSSP Connector")`)
-	f.StringSliceVar(&m.redirects, "redirect", []string{"http://localhost", seedRedirect}, "redirect URIs: where consent and sign-ins lead")
+	f.StringSliceVar(&m.redirects, "redirect", []string{"http://localhost", seedRedirect}, "redirect URIs, where consent and sign-ins lead; that of the page for invitations (listen: invitations: url) comes besides")
+}
+
+// withPage adds where the page for invitations leads back to, if there is one:
+// the app must have it, or no link of drover tenant invite works.
+func (m *modelFlags) withPage(cfg *config.Config) {
+	if page := cfg.Listen.Invitations; page.URL != "" && !slices.Contains(m.redirects, page.Redirect()) {
+		m.redirects = append(slices.Clone(m.redirects), page.Redirect())
+	}
 }
 
 // displayName follows the manual's pattern.

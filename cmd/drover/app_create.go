@@ -96,6 +96,9 @@ func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f
 	if o.keyFile != "" && o.credential != "certificate" {
 		return plan, f, usageError{errors.New("--key-file is for a certificate")}
 	}
+	if !o.single {
+		o.withPage(a.cfg)
+	}
 	plan = registration.Plan{Name: o.displayName(o.home), Audience: registration.ManyTenants, Redirects: o.redirects}
 	if o.single {
 		plan.Audience = registration.OneTenant

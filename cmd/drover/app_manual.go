@@ -41,6 +41,7 @@ config are complete.`,
 			if clientID != "" && !drover.IsGUID([]byte(clientID)) {
 				return usageError{fmt.Errorf("%q is no application ID", clientID)}
 			}
+			m.withPage(a.cfg)
 			files, err := o.files(c, a.cfg)
 			if err != nil {
 				return err
