@@ -18,7 +18,7 @@ import (
 )
 
 func newTenant() *cobra.Command {
-	c := &cobra.Command{Use: "tenant", Short: "Add, connect, list, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: "tenant", Short: "Connect, invite, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(newTenantAdd(), newTenantConnect(), newTenantInvite(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),
