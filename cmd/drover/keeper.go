@@ -156,6 +156,8 @@ func (a *app) createKey(ctx context.Context) error {
 		hint = "to let another key follow it, type: drover vault rotate"
 	case file != "":
 		hint = "name another file under vault: key_file:"
+	case k.ReadOnly() != "":
+		hint = "make a key in a file, and give it to whoever sets it there: drover vault create FILE"
 	}
 	return denied("make the master key", hint, err)
 }

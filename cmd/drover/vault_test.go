@@ -190,6 +190,9 @@ func TestAKeyThatDroverOnlyReadsIsExchangedByAPerson(t *testing.T) {
 				t.Setenv("DROVER_TEST_VAULT_KEY", string(b))
 			}
 		}
+		if code, _, errs := droverCommand(t, "vault", "create", "-c", path); code != exitDenied || !strings.Contains(errs, "drover vault create FILE") {
+			t.Errorf("%s: create: exit code %d, %s", what, code, errs)
+		}
 		set()
 		if code, _, errs := droverCommand(t, "vault", "rotate", "-c", path); code != exitDenied || !strings.Contains(errs, "it holds one key only") || !strings.Contains(errs, "drover vault create --append") {
 			t.Errorf("%s: exit code %d, %s", what, code, errs)
@@ -199,6 +202,10 @@ func TestAKeyThatDroverOnlyReadsIsExchangedByAPerson(t *testing.T) {
 		out := drove(t, path, "vault", "rotate")
 		if !strings.Contains(out, "seals made anew: 3") || !strings.Contains(out, "take it away") {
 			t.Errorf("%s: %s", what, out)
+		}
+		set()
+		if out := drove(t, path, "vault", "check"); !strings.Contains(strings.Join(strings.Fields(out), " "), "take its line away, which begins with drover-key-1:") {
+			t.Errorf("%s: what to do with the old key is not said: %s", what, out)
 		}
 		b, err := os.ReadFile(key)
 		if err != nil {
