@@ -21,8 +21,18 @@ import (
 	"drover/internal/registration"
 )
 
+const appHelp = `app looks after the registration of the application with which customers' tenants
+are read, in the MSSP's own tenant. An admin of the MSSP signs in for it, in a
+browser or by a code; manual asks nobody. NAME is the app's name under apps: in the
+config (default: default).
+
+  drover app create --home mssp.example    register it; prints the lines for the config
+  drover app manual --home mssp.example    or: the portal's steps, to do it by hand
+  drover app check                         what ends, and what others have put on it
+  drover app rotate                        a new credential beside the one in use`
+
 func newAppCommand() *cobra.Command {
-	c := &cobra.Command{Use: "app", Short: "Register the MSSP's application, look after it, or print how to do it by hand", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: "app", Short: "Register the MSSP's application, look after it, or print how to do it by hand", Long: appHelp, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(newAppCreate(), newAppShow(), newAppCheck(), newAppRotate(), newAppManual())
 	return c
 }
@@ -42,7 +52,7 @@ func (o *appOptions) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.home, "home", "", "the MSSP's own tenant, in which the app is registered: ID or domain")
 	f.StringVar(&o.cloud, "cloud", "", "cloud of that tenant (default: as the config says, else "+entra.DefaultCloud+")")
-	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in: a public client with http://localhost; the default is Microsoft Graph Command Line Tools")
+	f.StringVar(&o.signInWith, "sign-in-with", graphTools, "application ID with which the admin signs in: a public client with http://localhost, such as Microsoft Graph Command Line Tools")
 	f.BoolVar(&o.browser, "browser", false, "sign in with a browser on this machine (the default where there is one)")
 	f.BoolVar(&o.device, "device", false, "sign in anywhere, with a code that is typed there (the default elsewhere)")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open a browser, only print the address")
@@ -219,7 +229,15 @@ func (m *modelFlags) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&m.customer, "customer", "", "one app for this customer alone, as the manual has it; without it one for all customers")
 	f.StringVar(&m.display, "name", "", `name in the directory (default "<customer or home> SIEM MSSP Connector")`)
-	f.StringSliceVar(&m.redirects, "redirect", []string{"http://localhost", seedRedirect}, "redirect URIs: where consent and sign-ins lead")
+	f.StringSliceVar(&m.redirects, "redirect", []string{"http://localhost", seedRedirect}, "redirect URIs, where consent and sign-ins lead; that of the page for invitations (listen: invitations: url) comes besides")
+}
+
+// withPage adds where the page for invitations leads back to, if there is one:
+// the app must have it, or no link of drover tenant invite works.
+func (m *modelFlags) withPage(cfg *config.Config) {
+	if page := cfg.Listen.Invitations; page.URL != "" && !slices.Contains(m.redirects, page.Redirect()) {
+		m.redirects = append(slices.Clone(m.redirects), page.Redirect())
+	}
 }
 
 // displayName follows the manual's pattern.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,15 +149,20 @@ func newAppCheck() *cobra.Command {
 		Long: `check signs an admin of the MSSP in and compares the application with what drover
 made of it (NAME.json beside the config's certificates). It says when each credential
 ends, warns 60, 30 and 7 days before, and names credentials, owners, redirect
-URIs, permissions and federated subjects that drover did not make, and any
-permission beyond read. It exits with 1 if it names something.`,
+URIs, permissions and federated subjects that drover did not make, any permission
+beyond read, and the redirect URI of the page for invitations (listen: invitations:
+url) if it is missing. It exits with 1 if it names something.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			k, _, err := o.find(c, args)
+			k, a, err := o.find(c, args)
 			if err != nil {
 				return err
 			}
+			found := registration.Check(k.app, k.perms, k.record, k.certs, time.Now())
+			if page := a.cfg.Listen.Invitations; page.URL != "" && k.app.Audience != registration.OneTenant {
+				found = k.page(found, page.Redirect())
+			}
 			var list []admin.Finding
-			for _, f := range registration.Check(k.app, k.perms, k.record, k.certs, time.Now()) {
+			for _, f := range found {
 				list = append(list, admin.Finding{What: f.What, OK: f.OK, Warn: f.Warn, Says: f.Says, Hint: f.Hint})
 			}
 			return sayFindings(c.OutOrStdout(), list, asJSON)
@@ -164,6 +170,19 @@ permission beyond read. It exits with 1 if it names something.`,
 	o.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// page puts what is to be said of the redirect URI of the page for invitations
+// in the place of what else was said of it. The page takes a code as a server
+// does: no other platform than Web will do.
+func (k knownApp) page(list []registration.Finding, uri string) []registration.Finding {
+	f := registration.Finding{What: "redirect URI " + uri, OK: true, Says: "the page for invitations leads back there"}
+	if !slices.Contains(k.app.Web.URIs, uri) {
+		f.OK, f.Says = false, "is not registered for the platform Web; the page for invitations (listen: invitations: url) leads back there"
+		f.Hint = "add it under Authentication > Add redirect URI, platform Web, exactly so: until then no link of drover tenant invite works (AADSTS50011)"
+	}
+	list = slices.DeleteFunc(list, func(o registration.Finding) bool { return o.What == f.What })
+	return append(list, f)
 }
 
 // rotateLead is how long after it was registered a new certificate begins to

@@ -43,10 +43,10 @@ func newAppCreate() *cobra.Command {
 	var o createFlags
 	c := &cobra.Command{
 		Use: "create [NAME]", Short: "Register the application through Microsoft Graph",
-		Long: `create signs an admin of the MSSP in and registers the application
-in the MSSP's own tenant: multi-tenant, with redirect URIs, with permissions to
-read and none beyond, and with one credential. NAME is the app's name in the
-config (default: default). It prints the lines of the config to add.
+		Long: `create signs an admin of the MSSP in and registers the application in the MSSP's
+own tenant: multi-tenant, with redirect URIs, with permissions to read and none
+beyond, and with one credential. NAME is the app's name in the config (default:
+default). It prints the lines of the config to add.
 
 A certificate's key is made here and never leaves this machine: it is sealed in the
 ledger, or with --key-file written into a file for its owner alone. A secret is
@@ -95,6 +95,9 @@ func (o *createFlags) check(c *cobra.Command, a *app) (plan registration.Plan, f
 	}
 	if o.keyFile != "" && o.credential != "certificate" {
 		return plan, f, usageError{errors.New("--key-file is for a certificate")}
+	}
+	if !o.single {
+		o.withPage(a.cfg)
 	}
 	plan = registration.Plan{Name: o.displayName(o.home), Audience: registration.ManyTenants, Redirects: o.redirects}
 	if o.single {

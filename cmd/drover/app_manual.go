@@ -41,6 +41,7 @@ config are complete.`,
 			if clientID != "" && !drover.IsGUID([]byte(clientID)) {
 				return usageError{fmt.Errorf("%q is no application ID", clientID)}
 			}
+			m.withPage(a.cfg)
 			files, err := o.files(c, a.cfg)
 			if err != nil {
 				return err
@@ -49,7 +50,9 @@ config are complete.`,
 			return nil
 		}}
 	o.flags(c)
-	_ = c.Flags().MarkHidden("sign-in-with")
+	for _, unused := range []string{"sign-in-with", "browser", "device", "no-open"} {
+		_ = c.Flags().MarkHidden(unused)
+	}
 	p.flags(c)
 	m.flags(c)
 	c.Flags().StringVar(&credential, "credential", "certificate", "how the app proves itself: certificate or secret")

@@ -31,6 +31,7 @@ type msspStage struct {
 	*testing.T
 	*stage
 	config, dir string
+	page        string             // more keys below listen:
 	stop        context.CancelFunc // ends the command that signs in
 	client      *http.Client
 }
@@ -61,7 +62,7 @@ func newMSSP(t *testing.T) *msspStage {
 func (m *msspStage) configure(more string) {
 	m.Helper()
 	put(m.T, m.config, "clouds: {lab: {authority: \"https://"+m.addr+"\", graph: \"https://"+m.addr+"\", graph_resource: \"https://graph.microsoft.com\", ca_file: "+m.stage.dir+"/ca.pem, allow_private: true}}\n"+
-		"ledger: {dir: "+m.dir+"/ledger}\nvault: {key_file: "+m.dir+"/keys/master.key}\nsinks: {archive: {type: file, root: "+m.dir+"/out}}\nlisten: {health: none}\n"+more)
+		"ledger: {dir: "+m.dir+"/ledger}\nvault: {key_file: "+m.dir+"/keys/master.key}\nsinks: {archive: {type: file, root: "+m.dir+"/out}}\nlisten: {health: none"+m.page+"}\nmssp: {name: Example Security}\n"+more)
 }
 
 func (m *msspStage) form(path string, pairs ...string) []byte {

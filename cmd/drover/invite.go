@@ -52,7 +52,8 @@ drover invitation confirm. That is asked for, too, when the app had the consent
 before, or drover has read the tenant before.
 
 The page must be set up: listen: {invitations: …} and mssp: in drover.yaml, and its
-address with /callback behind it among the app's redirect URIs.`,
+address with /callback behind it among the app's redirect URIs: drover app create
+registers it, and drover app check names it where it is missing.`,
 		Example: "  drover tenant invite contoso\n  drover tenant invite 3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60 --name contoso --source graph.alerts,mde.alerts\n  drover tenant invite contoso --any --for 24h",
 		Args:    oneArg("a tenant's name or ID"),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c, args[0]) },
@@ -65,7 +66,7 @@ address with /callback behind it among the app's redirect URIs.`,
 	f.StringVar(&o.new.Cloud, "cloud", "", "cloud of a new tenant (default: the app's)")
 	f.StringVar(&o.new.App, "app", "", "app that reads a new tenant (default: default)")
 	f.StringVar(&o.new.Region, "region", "", "region of a new tenant's data")
-	f.StringVar(&o.new.Start, "start", "", "where a new tenant begins: now, an instant, or an age such as 24h or 30d")
+	f.StringVar(&o.new.Start, "start", "", "where a new tenant begins: now, an instant, or an age such as 24h or 30d (default: the config's)")
 	f.StringSliceVar(&o.sources, "source", nil, "sources of a new tenant: "+sourceNames()+" (default graph.alerts)")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	return c
@@ -110,7 +111,7 @@ func (o *inviteOptions) run(c *cobra.Command, who string) error {
 		known := slices.ContainsFunc(list, func(t admin.TenantStatus) bool { return t.ID == id || strings.EqualFold(t.Name, who) })
 		switch {
 		case known && (o.any || o.changed(c)):
-			return usageError{&drover.Error{Op: "invite", Kind: drover.Refused, Hint: "to change it: drover tenant apply; to invite it: drover tenant invite " + who, Err: fmt.Errorf("the tenant %s is there already, and is invited as it is", who)}}
+			return usageError{&drover.Error{Op: "invite", Kind: drover.Refused, Hint: "to invite it as it is: drover tenant invite " + who + "; to change it: drover tenant apply", Err: fmt.Errorf("the tenant %s is there already: --any and what describes a new tenant are not for it", who)}}
 		case known:
 			order.Tenant = who
 		default:
@@ -164,7 +165,7 @@ consent send have made, and lets an operator decide where one must: an invitatio
 that names no tenant, a tenant that had consented before, or one that drover has
 read before waits until somebody has compared its ID with the customer.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(newInvitationList(), newInvitationConfirm(), invitationEnd("refuse", "Refuse an invitation that waits for you"), invitationEnd("withdraw", "Make a link open nothing any more"))
+	c.AddCommand(newInvitationList(), newInvitationConfirm(), invitationEnd("refuse", "Refuse an invitation that waits for you", refuseHelp), invitationEnd("withdraw", "Make a link open nothing any more", withdrawHelp))
 	return c
 }
 
@@ -270,10 +271,18 @@ the link, and has the tenant read if it is that of whoever signed in.`,
 	return c
 }
 
+const (
+	refuseHelp = `refuse ends an invitation that waits for you: whoever answered it is not the
+customer. Nothing of that tenant is read. A consent that its admin has given stays
+until that admin takes it back; the page that the link opens says how.`
+	withdrawHelp = `withdraw ends an invitation before an admin has consented by it: its link opens
+nothing any more. One that waits for you is refused: drover invitation refuse.`
+)
+
 // invitationEnd is a command that ends an invitation.
-func invitationEnd(verb, what string) *cobra.Command {
+func invitationEnd(verb, what, help string) *cobra.Command {
 	var why string
-	c := &cobra.Command{Use: verb + " INVITATION", Short: what, Args: oneArg("an invitation's ID"), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: verb + " INVITATION", Short: what, Long: help, Args: oneArg("an invitation's ID"), RunE: func(c *cobra.Command, args []string) error {
 		return withOperator(c, func(api admin.API) error {
 			list, err := api.Invitations(c.Context())
 			if err != nil {

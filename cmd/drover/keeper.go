@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func (a *app) keyVault(c *config.KeyVault) (*keyvault.Keeper, error) {
 	case config.ByCertificate:
 		cert, key, rerr := c.Certificate.Read()
 		if rerr != nil {
-			return nil, rerr
+			return nil, &drover.Error{Op: "sign in to the Key Vault", Kind: drover.Denied, Err: rerr, Hint: cmp.Or(drover.HintOf(rerr), "name the certificate by which drover signs in to it, and its key, under vault: key_vault: certificate; a path is relative to the config file")}
 		}
 		sign, err = keyvault.Certificate(at, c.ClientID, cert, key)
 	case config.ByWorkloadIdentity:
@@ -155,6 +156,8 @@ func (a *app) createKey(ctx context.Context) error {
 		hint = "to let another key follow it, type: drover vault rotate"
 	case file != "":
 		hint = "name another file under vault: key_file:"
+	case k.ReadOnly() != "":
+		hint = "make a key in a file, and give it to whoever sets it there: drover vault create FILE"
 	}
 	return denied("make the master key", hint, err)
 }

@@ -34,8 +34,10 @@ func newLab() *cobra.Command {
 authority for each pretend customer, Graph's security/alerts_v2 and incidents,
 the alerts of Defender for Endpoint's own API, the SIEM detections API, and a
 Splunk event collector. It writes its CA, the app's credentials and a fitting
-drover.yaml into a directory, and a log of everything that it truly showed. Consents, the portal's MSSP list and what sign-ins do can
-be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
+drover.yaml into a directory, and a log of everything that it truly showed. That
+drover.yaml has a page for invitations on https://localhost:8444. Consents, the
+portal's MSSP list and what sign-ins do can be changed while it runs. See
+docs/lab.md, docs/lab-entra.md, docs/lab-partner.md and docs/lab-keyvault.md.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			rows, err := readData(data)
@@ -75,7 +77,7 @@ be changed while it runs. See docs/lab.md and docs/lab-entra.md.`,
 	f.StringVar(&listen, "listen", "127.0.0.1:8443", "address to listen on")
 	f.StringVar(&dir, "dir", "drover-lab", "directory for CA, credentials, config and logs")
 	f.StringVar(&data, "data", "", "directory of real-shaped rows (graph_alerts, graph_incidents, mde_alerts, siem_detections) to serve instead of made ones")
-	f.StringVar(&identity, "identity", "", "address on which to play the identity service of the machine, such as 127.0.0.1:8444 (default: none)")
+	f.StringVar(&identity, "identity", "", "address on which to play the identity service of the machine, such as 127.0.0.1:8445 (default: none)")
 	f.BoolVar(&partner, "partner", false, "make the MSSP a Microsoft partner of all customers, none of which has consented to anything (docs/lab-partner.md)")
 	f.IntVar(&customers, "customers", 8, "how many customers")
 	f.IntVar(&backlog, "backlog", 500, "alerts that each has at the start")

@@ -157,9 +157,12 @@ func newRoot() *cobra.Command {
 every customer's tenant, and brings each to your SIEM: none lost, none twice,
 none to the wrong place.
 
-  drover demo          see all of it work, without any account
-  drover run           read all tenants and deliver to all sinks, for ever
-  drover fetch         one tenant's alerts to standard output
+  drover demo             see all of it work, without any account
+  drover app create       register the application with which you read
+  drover tenant connect   connect a customer; with a link: drover tenant invite;
+                          all customers of a partner: drover partner connect
+  drover run              read all tenants and deliver to all sinks, for ever
+  drover fetch            one tenant's alerts to standard output
 
 ` + exitCodeHelp,
 		SilenceUsage: true, SilenceErrors: true,

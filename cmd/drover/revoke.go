@@ -206,7 +206,7 @@ func (a *app) revokeTenant(t admin.TenantStatus, credentials []admin.CredentialS
 		what += " (" + strings.Join(reads, ", ") + ")"
 	}
 	add(withdrawal{what, "customer", cloud.AdminCenter,
-		[]string{"Enterprise applications, in the directory " + string(t.ID) + ",  Application ID " + c.ClientID + ": under Properties, Delete", "or: DELETE " + cloud.Graph + "/v1.0/servicePrincipals(appId='" + c.ClientID + "')", "or: az ad sp delete --id " + c.ClientID, "the same as a page for the customer's admin: drover tenant leave-page " + t.Name},
+		[]string{"Enterprise applications, in the directory " + string(t.ID) + ", Application ID " + c.ClientID + ": under Properties, Delete", "or: DELETE " + cloud.Graph + "/v1.0/servicePrincipals(appId='" + c.ClientID + "')", "or: az ad sp delete --id " + c.ClientID, "the same as a page for the customer's admin: drover tenant leave-page " + t.Name},
 		"nobody gets a token for this tenant with the app, whatever credential they have; it is only needed when the app's credentials above cannot be replaced in time, and a new consent follows"})
 	if slices.Contains(t.Sources, drover.SIEMDetections) {
 		add(withdrawal{"the entry of the app among the tenant's MSSPs", "customer", cloud.Portal() + "/?tid=" + string(t.ID), []string{"Settings, Endpoints, Managed security service provider: remove " + c.ClientID}, "the SIEM API answers the app no more"})

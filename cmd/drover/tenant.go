@@ -17,8 +17,16 @@ import (
 	"drover/internal/config"
 )
 
+const tenantHelp = `A tenant is a Microsoft directory of a customer's, which drover reads. It has a short
+NAME, and its ID is Microsoft's.
+
+  drover tenant connect NAME|ID    somebody signs in, an admin consents, each source is tried
+  drover tenant invite NAME|ID     the same by a link, where you do not sit together
+  drover tenant check NAME|ID      what is wrong, who must do what, and where
+  drover tenant apply -f FILE      the tenants as a file`
+
 func newTenant() *cobra.Command {
-	c := &cobra.Command{Use: "tenant", Short: "Add, connect, list, check, pause and remove tenants", Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: "tenant", Short: "Connect, invite, check, pause and remove tenants", Long: tenantHelp, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(newTenantAdd(), newTenantConnect(), newTenantInvite(), newTenantList(), newTenantShow(), newTenantCheck(), newTenantVolume(), newTenantCoverage(),
 		tenantVerb("pause", "Stop reading a tenant; what is in the ledger is delivered", "paused", admin.API.PauseTenant),
 		tenantVerb("resume", "Read a paused tenant again, from where it was", "read again", admin.API.ResumeTenant), newTenantRemove(),

@@ -146,7 +146,7 @@ the thief: see drover revoke.`,
 func sayRotated(w io.Writer, r admin.KeyRotation) error {
 	var b strings.Builder
 	old := strings.Join(r.Old, ", ")
-	fmt.Fprintf(&b, "the master key %s follows %s in %s; %d seals were made anew\n", r.New, old, r.Place, r.Seals)
+	fmt.Fprintf(&b, "the master key %s follows %s in %s; seals made anew: %d\n", r.New, old, r.Place, r.Seals)
 	if r.Resumed {
 		b.WriteString("the new key was there already; for yet another one type it again\n")
 	}

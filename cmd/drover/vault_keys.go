@@ -90,7 +90,11 @@ func (a *app) checkKeys(ctx context.Context) (list []admin.Finding, err error) {
 	ids := a.vault.KeyIDs()
 	good("key", "%s seals", a.vault.KeyID())
 	if older := ids[:len(ids)-1]; len(older) > 0 {
-		warn("key", "type drover vault rotate: it seals anew what is left and takes the old key away", "%s can still be read", strings.Join(older, ", "))
+		hint := "type drover vault rotate: it seals anew what is left and takes the old key away"
+		if why := k.ReadOnly(); why != "" {
+			hint = "type drover vault rotate, so that nothing needs it any more; then take its line away, which begins with drover-key-1:" + older[0] + ": " + why
+		}
+		warn("key", hint, "%s can still be read", strings.Join(older, ", "))
 	}
 	if err := a.checkSeals(ctx, good, warn, bad); err != nil {
 		return nil, err

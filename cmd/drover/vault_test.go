@@ -95,7 +95,7 @@ func TestANewKeyFollowsBesideARunningDroverAndWithoutOne(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- admin.Serve(ctx, sock, a.local()) }()
 	out := drove(t, path, "vault", "rotate")
-	if !strings.Contains(out, "follows "+r.New) || !strings.Contains(out, "3 seals were made anew") || !strings.Contains(out, "opens nothing here any more") {
+	if !strings.Contains(out, "follows "+r.New) || !strings.Contains(out, "seals made anew: 3") || !strings.Contains(out, "opens nothing here any more") {
 		t.Errorf("beside a running one: %s", out)
 	}
 	// The key goes from its place: a check says so, and that all is open still.
@@ -158,7 +158,7 @@ func TestAKeyOfTwoLedgersFollowsInBoth(t *testing.T) {
 	if f := told(findings(t, other, exitOK), "older key", "1 seals are still of an older key"); f == nil || !f.Warn {
 		t.Error("the other ledger's seals are not told")
 	}
-	if out := drove(t, other, "vault", "rotate"); !strings.Contains(out, "1 seals were made anew") || !strings.Contains(out, "was there already") {
+	if out := drove(t, other, "vault", "rotate"); !strings.Contains(out, "seals made anew: 1") || !strings.Contains(out, "was there already") {
 		t.Error(out)
 	}
 	if b, err := os.ReadFile(key); err != nil || strings.Count(string(b), "\n") != 1 {
@@ -190,6 +190,9 @@ func TestAKeyThatDroverOnlyReadsIsExchangedByAPerson(t *testing.T) {
 				t.Setenv("DROVER_TEST_VAULT_KEY", string(b))
 			}
 		}
+		if code, _, errs := droverCommand(t, "vault", "create", "-c", path); code != exitDenied || !strings.Contains(errs, "drover vault create FILE") {
+			t.Errorf("%s: create: exit code %d, %s", what, code, errs)
+		}
 		set()
 		if code, _, errs := droverCommand(t, "vault", "rotate", "-c", path); code != exitDenied || !strings.Contains(errs, "it holds one key only") || !strings.Contains(errs, "drover vault create --append") {
 			t.Errorf("%s: exit code %d, %s", what, code, errs)
@@ -197,8 +200,12 @@ func TestAKeyThatDroverOnlyReadsIsExchangedByAPerson(t *testing.T) {
 		drove(t, path, "vault", "create", "--append", key)
 		set()
 		out := drove(t, path, "vault", "rotate")
-		if !strings.Contains(out, "3 seals were made anew") || !strings.Contains(out, "take it away") {
+		if !strings.Contains(out, "seals made anew: 3") || !strings.Contains(out, "take it away") {
 			t.Errorf("%s: %s", what, out)
+		}
+		set()
+		if out := drove(t, path, "vault", "check"); !strings.Contains(strings.Join(strings.Fields(out), " "), "take its line away, which begins with drover-key-1:") {
+			t.Errorf("%s: what to do with the old key is not said: %s", what, out)
 		}
 		b, err := os.ReadFile(key)
 		if err != nil {
@@ -245,6 +252,19 @@ func TestWhatDoesNotOpenIsNamed(t *testing.T) {
 	}
 	if list := findings(t, path, exitOK); told(list, "credentials", "3 open") == nil {
 		t.Errorf("with its cloud: %+v", list)
+	}
+}
+
+// The wrapped key is not what is missing: nobody is to look for it.
+func TestAMissingCertificateForTheKeyVaultIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "drover.yaml")
+	put(t, conf, "ledger: {dir: ledger}\nsinks: {out: {type: stdout}}\nvault: {key_vault: {url: https://contoso-drover.vault.azure.net, key: drover-master, file: master.wrapped, sign_in: certificate, client_id: 11111111-2222-4333-8444-555555555555, tenant: 99999999-0000-4000-8000-000000000001, certificate: {file: no.pem, key_file: no.key}}}\n")
+	for _, args := range [][]string{{"vault", "create"}, {"vault", "show"}, {"status"}} {
+		code, _, errs := droverCommand(t, append(args, "-c", conf)...)
+		if code != exitDenied || !strings.Contains(errs, filepath.Join(dir, "no.pem")) || !strings.Contains(errs, "hint: name the certificate") {
+			t.Errorf("%v: exit code %d: %s", args, code, errs)
+		}
 	}
 }
 

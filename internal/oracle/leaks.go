@@ -28,9 +28,12 @@ type Secret struct {
 // for secrets: as they are, as JSON, URL-encoded, in base64 (both alphabets, at
 // any alignment), in hex, and each 16 bytes of any of these. A finding names
 // secret, spelling, output and position; it never holds the value. Outputs are
-// streamed.
-func Leaks(secrets []Secret, outputs []Log) ([]Finding, error) {
-	s, err := newSearch(secrets)
+// streamed; a secret takes about 200 times its length of memory.
+//
+// What stands in outputs on purpose is given as public: 16 bytes that a secret
+// shares with an output are no leak where 12 in a row of them are public.
+func Leaks(secrets []Secret, outputs []Log, public ...string) ([]Finding, error) {
+	s, err := newSearch(secrets, public)
 	if err != nil {
 		return nil, err
 	}
@@ -50,71 +53,71 @@ func Leaks(secrets []Secret, outputs []Log) ([]Finding, error) {
 // AddLeaks puts the findings of Leaks into a verdict.
 func (v *Verdict) AddLeaks(found []Finding) { v.Findings = append(slices.Clone(found), v.Findings...) }
 
-// needle is a part of a spelling of a secret.
+// block is the length of what is looked up, and stride the distance between the
+// blocks of a spelling that are: any window holds exactly one of them whole, so
+// that an index of every ninth finds every window.
+const (
+	block  = 8
+	stride = window - block + 1
+)
+
+// needle is a block of a spelling with all that a window around it can hold.
 type needle struct {
-	secret   int
+	secret   int32
+	before   int32 // bytes of around that stand before the block
 	spelling string
-	bytes    string
+	around   string
 }
 
-// search holds all needles, by a hash of their first bytes.
+// search holds all needles by their blocks.
 type search struct {
 	secrets []Secret
-	size    int // of what is hashed
-	filter  [1 << 16]bool
+	public  []string
+	filter  [1 << 16]bool // of blocks, folded
 	needles map[uint64][]needle
-	longest int
-	power   uint64 // hashBase to the power of size-1
 }
 
-const hashBase = 0x100000001b3
-
-func newSearch(secrets []Secret) (*search, error) {
+func newSearch(secrets []Secret, public []string) (*search, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("there are no secrets to search for")
 	}
-	s := &search{secrets: secrets, size: window, needles: make(map[uint64][]needle)}
-	var all []needle
+	s := &search{secrets: secrets, public: public, needles: make(map[uint64][]needle)}
 	for i, x := range secrets {
-		if len(x.Value) < 8 {
+		if len(x.Value) < block {
 			return nil, fmt.Errorf("secret %q is shorter than 8 bytes: it would be found by chance", x.Name)
 		}
 		for name, text := range spellings(x.Value) {
-			if len(text) <= window {
-				all = append(all, needle{i, name, text})
-				s.size = min(s.size, len(text))
-				continue
+			for k := 0; k+block <= len(text); k += stride {
+				before := min(k, window-block)
+				s.add(text[k:k+block], needle{int32(i), int32(before), name, text[k-before : min(k+window, len(text))]})
+				if len(text) < window { // it is a leak as a whole only
+					break
+				}
 			}
-			for k := 0; k+window <= len(text); k++ {
-				all = append(all, needle{i, name, text[k : k+window]})
-			}
-		}
-	}
-	s.power = 1
-	for range s.size - 1 {
-		s.power *= hashBase
-	}
-	for _, n := range all {
-		s.longest = max(s.longest, len(n.bytes))
-		h := uint64(0)
-		for _, c := range []byte(n.bytes[:s.size]) {
-			h = h*hashBase + uint64(c)
-		}
-		if !slices.ContainsFunc(s.needles[h], func(o needle) bool { return o.bytes == n.bytes }) {
-			s.needles[h] = append(s.needles[h], n)
-			s.filter[fold(h)] = true
 		}
 	}
 	return s, nil
 }
 
-func fold(h uint64) uint16 { return uint16(h ^ h>>16 ^ h>>32 ^ h>>48) }
+func (s *search) add(key string, n needle) {
+	h := uint64(0)
+	for _, c := range []byte(key) {
+		h = h<<8 | uint64(c)
+	}
+	if !slices.ContainsFunc(s.needles[h], func(o needle) bool { return o.before == n.before && o.around == n.around }) {
+		s.needles[h] = append(s.needles[h], n)
+		s.filter[fold(h)] = true
+	}
+}
+
+func fold(h uint64) uint16 { return uint16(h * 0x9e3779b97f4a7c15 >> 48) }
 
 // spellings are the forms in which a value could stand in an output.
 func spellings(v string) map[string]string {
 	m := map[string]string{"plain": v, "hex": hex.EncodeToString([]byte(v)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(v)))}
 	if b, err := json.Marshal(v); err == nil {
 		m["json"] = string(b[1 : len(b)-1])
+		m["json, slashes escaped"] = strings.ReplaceAll(m["json"], "/", `\/`)
 	}
 	m["url"] = url.QueryEscape(v)
 	m["url path"] = url.PathEscape(v)
@@ -179,31 +182,64 @@ func (s *search) file(out Log) (hits []Example, err error) {
 		if last {
 			return hits, nil
 		}
-		keep := min(s.longest-1, len(part))
+		keep := min(window-1, len(part))
 		offset += int64(len(part) - keep)
 		kept = copy(buf, part[len(part)-keep:])
 	}
 }
 
-// scan looks at each position with a rolling hash.
+// scan looks at each position.
 func (s *search) scan(b []byte, found func(n needle, at int)) {
-	if len(b) < s.size {
-		return
-	}
 	h := uint64(0)
 	for i, c := range b {
-		if i >= s.size {
-			h -= uint64(b[i-s.size]) * s.power
-		}
-		h = h*hashBase + uint64(c)
-		if i < s.size-1 || !s.filter[fold(h)] {
+		h = h<<8 | uint64(c)
+		if i < block-1 || !s.filter[fold(h)] {
 			continue
 		}
-		at := i - s.size + 1
+		at := i - block + 1
 		for _, n := range s.needles[h] {
-			if len(b)-at >= len(n.bytes) && string(b[at:at+len(n.bytes)]) == n.bytes {
-				found(n, at)
+			if left, run := n.run(b, at); len(run) >= min(window, len(n.around)) && !s.open(run) {
+				found(n, at-left)
 			}
 		}
 	}
+}
+
+// run is what of n stands in b, whose block is at a place there, and how much of
+// it before the block.
+func (n needle) run(b []byte, at int) (left int, run string) {
+	k, right := int(n.before), block
+	for left < min(k, at) && n.around[k-left-1] == b[at-left-1] {
+		left++
+	}
+	for right < min(len(n.around)-k, len(b)-at) && n.around[k+right] == b[at+right] {
+		right++
+	}
+	return left, n.around[k-left : k+right]
+}
+
+// chance is how many bytes beside a public value may be those of a secret too: a
+// number or a letter behind an ID is, in some of a thousand texts.
+const chance = 4
+
+// open says that all windows of a run are public, but for what is chance.
+func (s *search) open(run string) bool {
+	if len(s.public) == 0 {
+		return false
+	}
+	size := min(window, len(run))
+	part := min(window-chance, size)
+	for k := 0; k+size <= len(run); k++ {
+		if !slices.ContainsFunc(s.public, func(p string) bool {
+			for i := k; i+part <= k+size; i++ {
+				if strings.Contains(p, run[i:i+part]) {
+					return true
+				}
+			}
+			return false
+		}) {
+			return false
+		}
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,7 @@ func TestSecretsAreFoundInEverySpellingAtEveryPlace(t *testing.T) {
 	for name, text := range map[string]string{
 		"plain":                  value,
 		"JSON":                   fmt.Sprintf("%q", value),
+		"JSON, slashes escaped":  strings.ReplaceAll(value, "/", `\/`),
 		"query":                  url.QueryEscape(value),
 		"path":                   url.PathEscape(value),
 		"lower escapes":          lowerEscapes(url.QueryEscape(value)),
@@ -26,6 +28,7 @@ func TestSecretsAreFoundInEverySpellingAtEveryPlace(t *testing.T) {
 		"its first 16 bytes":     value[:16],
 		"its last 16 bytes":      value[len(value)-16:],
 		"16 bytes in the middle": value[5:21],
+		"16 of another place":    value[9:25],
 	} {
 		for _, before := range []int{0, 1, 1<<20 - 10, 1<<20 + 3} { // across the edge of what is read at once
 			out := Text("log", []byte(strings.Repeat(".", before)+text+strings.Repeat("-", 100)))
@@ -58,5 +61,47 @@ func TestFifteenBytesAndOtherTextsAreNoLeak(t *testing.T) {
 	}
 	if _, err := Leaks(nil, nil); err == nil {
 		t.Error("a search for nothing passes")
+	}
+}
+
+// What is looked up is every ninth block of eight: no window may fall between
+// them.
+func TestEvery16BytesOfALongSecretAreFoundAndNo15(t *testing.T) {
+	value := make([]byte, 300)
+	for i := range value {
+		value[i] = byte('!' + i*i*7%89 + i%3)
+	}
+	for k := range len(value) - window + 1 {
+		for size, want := range map[int]int{window: 1, window - 1: 0} {
+			found, err := Leaks([]Secret{{Name: "s", Value: string(value)}}, []Log{Text("log", slices.Concat([]byte("~~"), value[k:k+size], []byte("~~")))})
+			if err != nil || len(found) != want {
+				t.Fatalf("%d bytes at %d: %v %+v", size, k, err, found)
+			}
+			if want == 1 && found[0].Examples[0].Where != "log, byte 2" {
+				t.Errorf("%d bytes at %d: said to be at %s", size, k, found[0].Examples[0].Where)
+			}
+		}
+	}
+}
+
+func TestWhatIsPublicIsNoLeakAndWhatStandsBesideItIs(t *testing.T) {
+	const tenant = "3c9f6b1e-0d0b-4a77-9d34-1b2c3d4e5f60"
+	secret := []Secret{{Name: "address", Value: "https://portal.example/alerts/" + tenant + "/of/somebody-s-own"}}
+	for text, want := range map[string]int{
+		"tenant " + tenant + ".":          0,
+		tenant[3:30]:                      0,
+		"rts/" + tenant + "/of/":          0, // no more than may stand there by chance
+		"erts/" + tenant:                  1,
+		tenant + "/of/s":                  1,
+		tenant + " /of/somebody-s-own":    1,
+		strings.ToUpper(tenant) + " /of/": 0,
+	} {
+		found, err := Leaks(secret, []Log{Text("log", []byte(text))}, tenant)
+		if err != nil || len(found) != want {
+			t.Errorf("%s: %v %+v", text, err, found)
+		}
+	}
+	if found, err := Leaks([]Secret{{Name: "s", Value: "hunter22"}}, []Log{Text("log", []byte("hunter22"))}, "my hunter22!"); err != nil || len(found) != 0 {
+		t.Errorf("a short one: %v %+v", err, found)
 	}
 }

@@ -93,6 +93,13 @@ func (q *call) principals(appID, id, below string) {
 	switch {
 	case below == "" && q.r.Method == http.MethodGet:
 		q.one(http.StatusOK, "servicePrincipals", p.show())
+	case below == "" && q.r.Method == http.MethodDelete && p.app != nil:
+		if q.who.User != "" && !q.administers(ApplicationAdministrator, CloudApplicationAdministrator) {
+			q.denied()
+			return
+		}
+		q.d.agree(q.t, p.app.ClientID, None)
+		q.w.WriteHeader(http.StatusNoContent)
 	case below == "appRoleAssignments", below == "appRoleAssignedTo":
 		q.assignmentsOf(p, below == "appRoleAssignedTo", segment)
 	case below == "oauth2PermissionGrants" && q.r.Method == http.MethodGet:

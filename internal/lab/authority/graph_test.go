@@ -225,6 +225,24 @@ func TestCertificatesAreReplacedAsAWholeAndAddedWithAProof(t *testing.T) {
 	}
 }
 
+// A customer's admin takes the consent back by deleting the app in the tenant.
+func TestADeletedAppGetsNoTokenInThatTenant(t *testing.T) {
+	e := newEntra(t)
+	token := e.bearer(admin, writers...)
+	client, _ := e.made(token)
+	value := e.done(e.graph(token, http.MethodPost, "/applications(appId='"+client+"')/addPassword", map[string]any{"passwordCredential": map[string]any{"displayName": "one", "endDateTime": "2026-09-02T00:00:00Z"}}), 200).text("secretText")
+	at := "/servicePrincipals(appId='" + client + "')"
+	e.Consent(mssp, client, Granted)
+	e.Consent(contoso, client, Granted)
+	e.token(e.secretToken(mssp, client, value))
+	e.refused(e.graph(e.bearer(analyst, writers...), http.MethodDelete, at, nil), 403, "Authorization_RequestDenied")
+	e.done(e.graph(token, http.MethodDelete, at, nil), 204)
+	e.wants(e.secretToken(mssp, client, value), 401, 7000229, "invalid_client")
+	e.refused(e.graph(token, http.MethodDelete, at, nil), 404, "Request_ResourceNotFound")
+	e.token(e.secretToken(contoso, client, value)) // another tenant's is its own
+	e.refused(e.graph(token, http.MethodDelete, "/servicePrincipals(appId='"+graphAPI+"')", nil), 405, "Request_BadRequest")
+}
+
 func TestWhoMayNotIsDenied(t *testing.T) {
 	e := newEntra(t)
 	client, object := e.made(e.bearer(admin, writers...))
