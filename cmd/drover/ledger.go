@@ -21,11 +21,7 @@ incarnation, so that nothing outside is compared with its old sequence numbers.
 Make sure that nothing runs on the old one any more. Type it, too, when you have
 put an older copy of the ledger back, wherever that is: see docs/ledger.md.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a, err := newApp(cfg, discard(), nil)
+			a, err := loadApp(c)
 			if err != nil {
 				return err
 			}
@@ -34,7 +30,7 @@ put an older copy of the ledger back, wherever that is: see docs/ledger.md.`,
 				return err
 			}
 			if err := sqlite.Adopt(c.Context(), a.ledgerOptions(v)); err != nil {
-				return hintLedger(cfg, err)
+				return hintLedger(a.cfg, err)
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), "the ledger is at home here, under a new incarnation")
 			return err

@@ -71,11 +71,7 @@ master key nothing in it can be opened.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a, err := newApp(cfg, discard(), nil)
+			a, err := loadApp(c)
 			if err != nil {
 				return err
 			}
@@ -189,7 +185,12 @@ func (a *app) revokeTenant(t admin.TenantStatus, credentials []admin.CredentialS
 			[]string{"Users, in the directory " + string(t.ID) + ": open the user who signed in, choose Revoke sessions; if the password may be known, reset it", "or: POST " + cloud.Graph + "/v1.0/users/USER/revokeSignInSessions (an admin of the directory in which the user is: the customer's, or yours for a guest)", "then connect anew: drover tenant connect " + t.Name},
 			"the stored token and all that were renewed from it are refused from then on; deleting the application below ends it too"})
 	}
-	c, ok := a.cfg.Apps[t.App]
+	c, ok := a.appOf(drover.Tenant{ID: t.ID, App: t.App})
+	if t.App == drover.PartnerApp {
+		add(withdrawal{"the kept sign-in of the partner, by which this tenant is read", "mssp", cloud.AdminCenter,
+			[]string{"Users, in your own directory: open the partner's account, choose Revoke sessions, and reset its password", "drover partner forget --yes", "sign in again: drover partner connect"},
+			"it opens every customer of the partner; no new token is given for it"})
+	}
 	if !ok {
 		add(withdrawal{"the consent to the app " + t.App, "customer", cloud.AdminCenter, []string{"the config has no app " + t.App + ": put it back under apps: to have its client_id here"}, "nothing is known of it here"})
 		return r, nil

@@ -44,11 +44,7 @@ start drover with both, type drover vault rotate, then take the old line away.`,
 				if more {
 					return usageError{errors.New("--append wants the file")}
 				}
-				cfg, err := load(c)
-				if err != nil {
-					return err
-				}
-				a, err := newApp(cfg, discard(), nil)
+				a, err := loadApp(c)
 				if err != nil {
 					return err
 				}
@@ -186,11 +182,7 @@ func newVaultShow() *cobra.Command {
 		Long: `show reads the master key and prints its place and ID, and for Azure Key Vault
 the version of the key that wraps it. It prints no key and needs no ledger.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := load(c)
-			if err != nil {
-				return err
-			}
-			a, err := newApp(cfg, discard(), nil)
+			a, err := loadApp(c)
 			if err != nil {
 				return err
 			}
