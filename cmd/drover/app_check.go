@@ -277,6 +277,9 @@ func (k knownApp) newCertificate(c *cobra.Command, o appOptions, days int) error
 	}
 	say(c.OutOrStdout(), "the app has a new certificate (key ID %s), used from %s on, good until %s", id, from.UTC().Format("2006-01-02 15:04Z"), day(cert.NotAfter))
 	say(c.OutOrStdout(), "%s", appLines(o.name, k.app.AppID, o.cloud, "certificate", k.pairs, k.files, cert.NotAfter))
+	if k.config.HomeTenant != "" {
+		say(c.OutOrStdout(), "    home_tenant: %s", k.config.HomeTenant)
+	}
 	return nil
 }
 
