@@ -43,6 +43,18 @@ func (s *Store) registers(args ...string) string {
 	return id[1]
 }
 
+// partner has the partner's account sign in and connect the customer.
+func (s *Store) partner(more ...string) {
+	s.t.Helper()
+	s.registers()
+	onboarding, _ := s.Lab.OnboardingApp()
+	s.add(fmt.Sprintf("partner: {tenant: %s, client_id: %s, cloud: lab, secret: {file: %q}, partner_center: %q}", lab.HomeTenant, onboarding, filepath.Join(s.World.dir, "onboarding"), "https://"+s.addr))
+	term := s.begin(append([]string{"partner", "connect", "--only", s.Customer.Tenant, "--yes", "--no-open", "--keep"}, more...)...)
+	last := s.visit(term.sees(authorizePage)[1], Visitor{User: lab.PartnerAccount})
+	term.ends(0)
+	last()
+}
+
 // Way is one way from a fresh store to a customer whose alerts are delivered.
 type Way struct {
 	Name string
@@ -120,18 +132,19 @@ var Ways = []Way{
 		s.deliversBy(run)
 	}},
 	{"a partner's sign-in", func(s *Store) {
-		s.registers()
-		onboarding, _ := s.Lab.OnboardingApp()
-		s.add(fmt.Sprintf("partner: {tenant: %s, client_id: %s, cloud: lab, secret: {file: %q}, partner_center: %q}", lab.HomeTenant, onboarding, filepath.Join(s.World.dir, "onboarding"), "https://"+s.addr))
-		term := s.begin("partner", "connect", "--only", s.Customer.Tenant, "--yes", "--no-open", "--keep")
-		last := s.visit(term.sees(authorizePage)[1], Visitor{User: lab.PartnerAccount})
-		term.ends(0)
-		last()
+		s.partner()
 		s.delivers()
 		s.run("partner", "status")
 		s.run("partner", "customers", "--json")
 		s.run("partner", "forget")
 		s.delivers()
+	}},
+	{"a partner's sign-in that is kept, to read by", func(s *Store) {
+		s.partner("--delegated")
+		s.delivers()
+		if said := s.run("tenant", "show", s.Customer.Tenant); !strings.Contains(said, "unproven") {
+			s.t.Errorf("it is not called unproven: %s", said)
+		}
 	}},
 }
 

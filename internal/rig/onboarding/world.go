@@ -206,7 +206,11 @@ func (s *Store) beginWith(searched bool, args ...string) *terminal {
 	s.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		if os.Getenv(Show) != "" {
-			s.t.Logf("$ drover %s\n%s", strings.Join(args, " "), term.own())
+			said, _, crashed := strings.Cut(term.own(), "SIGQUIT: quit\n")
+			if crashed {
+				said += "(made to crash: the trace of all that ran is searched too)\n"
+			}
+			s.t.Logf("$ drover %s\n%s", strings.Join(args, " "), said)
 		}
 		if searched {
 			s.keep(s.name+": "+strings.Join(args, " "), []byte(term.own()))

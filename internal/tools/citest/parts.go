@@ -115,7 +115,7 @@ func unitPart() part {
 // rigsPart runs the rigs of the tier for every commit. They measure and kill
 // processes, so they run as the binary does, without the race detector.
 func rigsPart() part {
-	return part{"rigs", 240 * time.Second, func(ctx context.Context, s *session) error {
+	return part{"rigs", 330 * time.Second, func(ctx context.Context, s *session) error {
 		all, err := packages(ctx)
 		if err != nil {
 			return err
