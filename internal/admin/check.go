@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"drover"
@@ -177,39 +176,16 @@ func (l *Local) CheckTenants(ctx context.Context, q CheckQuery, each func(Checke
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	turn := make(chan struct{}, checkAtOnce)
-	for i, t := range tenants {
-		select {
-		case turn <- struct{}{}:
-		case <-ctx.Done():
+	return sideBySide(ctx, len(tenants), checkAtOnce, func(ctx context.Context, i int) (func() error, error) {
+		t := tenants[i]
+		c := l.Check(ctx, t, of[t.ID], q.Fresh)
+		c.Tenant, c.Name, c.Customer, c.State, c.Cloud, c.App, c.Unproven, c.Running = t.ID, t.Name, t.Customer, t.State, t.Cloud, t.App, t.Unproven(), !l.Started.IsZero()
+		c.Findings = append(c.Findings, aside[t.ID]...)
+		if c.Findings == nil {
+			c.Findings = []Finding{}
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			c := l.Check(ctx, t, of[t.ID], q.Fresh)
-			c.Tenant, c.Name, c.Customer, c.State, c.Cloud, c.App, c.Unproven, c.Running = t.ID, t.Name, t.Customer, t.State, t.Cloud, t.App, t.Unproven(), !l.Started.IsZero()
-			c.Findings = append(c.Findings, aside[t.ID]...)
-			if c.Findings == nil {
-				c.Findings = []Finding{}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if ctx.Err() != nil {
-				return
-			}
-			if err := each(Checked{i, len(tenants), c}); err != nil {
-				stop(err)
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
+		return func() error { return each(Checked{i, len(tenants), c}) }, nil
+	})
 }
 
 // asideOf says of each tenant what of its rows was set aside at reading and is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"drover"
@@ -84,49 +83,28 @@ func (l *Local) Coverage(ctx context.Context, q CoverageQuery, each func(Covered
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	var together coverage.Together
 	now := time.Now()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	turn := make(chan struct{}, coverageAtOnce)
-	for i, name := range names {
-		select {
-		case turn <- struct{}{}:
-		case <-ctx.Done():
+	err = sideBySide(ctx, len(names), coverageAtOnce, func(ctx context.Context, i int) (func() error, error) {
+		name := names[i]
+		c := Covered{Place: i, Of: len(names)}
+		t, tallies, err := l.covered(ctx, op, name, q, now, feeds)
+		switch {
+		case err == nil:
+			c.Tenant = &t
+		case len(names) == 1:
+			return nil, err
+		default:
+			c.Failed = &CoverageFailure{name, err.Error(), Hint(err)}
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			c := Covered{Place: i, Of: len(names)}
-			t, tallies, err := l.covered(ctx, op, name, q, now, feeds)
-			switch {
-			case err == nil:
-				c.Tenant = &t
-			case len(names) == 1:
-				stop(err)
-				return
-			default:
-				c.Failed = &CoverageFailure{name, err.Error(), Hint(err)}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if ctx.Err() != nil {
-				return
-			}
+		return func() error {
 			for _, x := range tallies {
 				together.Add(x)
 			}
-			if err := each(c); err != nil {
-				stop(err)
-			}
-		})
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); err != nil || len(names) < 2 {
+			return each(c)
+		}, nil
+	})
+	if err != nil || len(names) < 2 {
 		return err
 	}
 	return each(Covered{Place: len(names), Of: len(names), Together: together.Seen()})
