@@ -62,16 +62,23 @@ func (s *Server) Control() http.Handler {
 // those that it names, PUT sets all.
 func (d *Directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
-	next := d.Switches
+	now := d.Switches
 	d.mu.Unlock()
-	next.TokenClaims = maps.Clone(next.TokenClaims)
+	now.TokenClaims = maps.Clone(now.TokenClaims)
+	serveSwitches(w, r, now, func(next Switches) { d.Switch(func(s *Switches) { *s = next }) })
+}
+
+// serveSwitches is a desk of switches as they stand now: GET shows them, PATCH
+// changes those that it names, PUT sets all.
+func serveSwitches[T interface{ check() error }](w http.ResponseWriter, r *http.Request, now T, set func(T)) {
+	next := now
 	switch r.Method {
 	case http.MethodGet:
-		write(w, http.StatusOK, next)
+		write(w, http.StatusOK, now)
 		return
 	case http.MethodPatch:
 	case http.MethodPut:
-		next = Switches{}
+		next = *new(T)
 	default:
 		w.Header().Set("Allow", "GET, PATCH, PUT")
 		wrong(w, http.StatusMethodNotAllowed, errors.New("GET, PATCH or PUT"))
@@ -84,7 +91,7 @@ func (d *Directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wrong(w, http.StatusBadRequest, err)
 		return
 	}
-	d.Switch(func(now *Switches) { *now = next })
+	set(next)
 	write(w, http.StatusOK, next)
 }
 

@@ -74,29 +74,9 @@ func (s *Server) partnerControl(mux *http.ServeMux) {
 	d := s.opt.Directory
 	mux.HandleFunc("/partner/switches", func(w http.ResponseWriter, r *http.Request) {
 		d.mu.Lock()
-		next := d.Partner
+		now := d.Partner
 		d.mu.Unlock()
-		switch r.Method {
-		case http.MethodGet:
-			write(w, http.StatusOK, next)
-			return
-		case http.MethodPatch:
-		case http.MethodPut:
-			next = PartnerSwitches{}
-		default:
-			w.Header().Set("Allow", "GET, PATCH, PUT")
-			wrong(w, http.StatusMethodNotAllowed, errors.New("GET, PATCH or PUT"))
-			return
-		}
-		if !readJSON(w, r, &next) {
-			return
-		}
-		if err := next.check(); err != nil {
-			wrong(w, http.StatusBadRequest, err)
-			return
-		}
-		d.SwitchPartner(func(now *PartnerSwitches) { *now = next })
-		write(w, http.StatusOK, next)
+		serveSwitches(w, r, now, func(next PartnerSwitches) { d.SwitchPartner(func(s *PartnerSwitches) { *s = next }) })
 	})
 	mux.HandleFunc("GET /partner/relationships", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, d.Relationships())
