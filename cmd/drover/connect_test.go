@@ -51,7 +51,14 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	s, err := newStage(stageOptions{dir: t.TempDir(), listen: "127.0.0.1:0", seed: 1, customers: 2})
+	return newDeskOf(t, stageOptions{customers: 2})
+}
+
+// newDeskOf is newDesk with customers, and with an MSSP that may be a partner.
+func newDeskOf(t *testing.T, opt stageOptions) *desk {
+	t.Helper()
+	opt.dir, opt.listen, opt.seed = t.TempDir(), "127.0.0.1:0", 1
+	s, err := newStage(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,26 +13,13 @@ import (
 	"drover/internal/enrol"
 	"drover/internal/lab"
 	"drover/internal/lab/authority"
-	"drover/internal/lab/labtest"
 	"drover/internal/proof"
 )
 
 // newPartnerDeskOf is a lab whose MSSP is a partner, and a person at a browser.
 func newPartnerDeskOf(t *testing.T, customers int) *desk {
 	t.Helper()
-	s, err := newStage(stageOptions{dir: t.TempDir(), listen: "127.0.0.1:0", seed: 1, customers: customers, partner: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
-	b, err := labtest.New(s.lab.CAPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := shownTo
-	shownTo = func(io.Writer) bool { return true }
-	t.Cleanup(func() { shownTo = was })
-	return &desk{s, t, b, s.lab.AppID()}
+	return newDeskOf(t, stageOptions{customers: customers, partner: true})
 }
 
 // partner runs drover partner connect, and its person signs in.
