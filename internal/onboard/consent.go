@@ -53,6 +53,9 @@ func (s *Service) consent(ctx context.Context, o Order, in *signedIn) (granted b
 	if err != nil {
 		return false, err
 	}
+	if back != nil {
+		back.Expect(ask.Mine)
+	}
 	end := time.Now().Add(s.patience())
 	s.Show(Step{What: StepConsent, URL: ask.URL(), Time: end})
 	in.reply(page{Title: "You have signed in", Text: "Next, an admin of the organization agrees to what the app may read.", Link: ask.URL(), LinkText: "Continue to the permissions"})
@@ -61,7 +64,7 @@ func (s *Service) consent(ctx context.Context, o Order, in *signedIn) (granted b
 	answers := make(chan *Answer, 1)
 	if back != nil {
 		go func() {
-			if a, err := back.Wait(ctx, ask.Mine); err == nil {
+			if a, err := back.Wait(ctx); err == nil {
 				answers <- a
 			}
 		}()

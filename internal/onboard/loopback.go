@@ -18,9 +18,12 @@ import (
 // Callback is where a browser is led to.
 type Callback interface {
 	Redirect() string
-	// Wait returns the first answer that is ours, and takes no other from then
-	// on. It may be called once.
-	Wait(ctx context.Context, mine func(url.Values) bool) (*Answer, error)
+	// Expect says which answers are ours, before anybody is sent for one: until
+	// then all are refused. The first of ours is kept for Wait, and none is taken
+	// after it.
+	Expect(mine func(url.Values) bool)
+	// Wait returns the answer. It may be called once.
+	Wait(ctx context.Context) (*Answer, error)
 	Close()
 }
 
@@ -64,7 +67,7 @@ type loopback struct {
 	answers chan *Answer
 
 	mu   sync.Mutex
-	mine func(url.Values) bool // nil: nobody waits
+	mine func(url.Values) bool // nil: nothing is expected
 	over bool
 }
 
@@ -117,13 +120,17 @@ func bothLoopbacks() (list []net.Listener, port int, err error) {
 // Redirect is Callback.Redirect.
 func (l *loopback) Redirect() string { return "http://localhost:" + strconv.Itoa(l.port) }
 
+// Expect is Callback.Expect.
+func (l *loopback) Expect(mine func(url.Values) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mine = mine
+}
+
 // Wait is Callback.Wait.
-func (l *loopback) Wait(ctx context.Context, mine func(url.Values) bool) (*Answer, error) {
+func (l *loopback) Wait(ctx context.Context) (*Answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callbackLife, errors.New("nobody came back from the browser within "+callbackLife.String()))
 	defer cancel()
-	l.mu.Lock()
-	l.mine = mine
-	l.mu.Unlock()
 	select {
 	case a := <-l.answers:
 		return a, nil

@@ -1,7 +1,6 @@
 package onboard
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -48,23 +47,10 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 	l := opened(t)
 	at := "http://127.0.0.1:" + strconv.Itoa(l.port)
 	mine := func(q url.Values) bool { return q.Get("state") == "ours" }
-	got := make(chan *Answer, 1)
-	go func() {
-		a, err := l.Wait(context.Background(), mine)
-		if err != nil {
-			t.Error(err)
-		}
-		got <- a
-	}()
-	for { // until somebody waits
-		l.mu.Lock()
-		there := l.mine != nil
-		l.mu.Unlock()
-		if there {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	if status, _, _, err := get(t, at+"/?state=ours", nil); err != nil || status != http.StatusBadRequest {
+		t.Errorf("before anything is expected: %d %v", status, err)
 	}
+	l.Expect(mine)
 	dealt := 0
 	for name, tt := range map[string]struct {
 		target string
@@ -87,7 +73,7 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 		}
 	}
 	select {
-	case a := <-got:
+	case a := <-l.answers:
 		t.Fatalf("taken: %v", a.Values)
 	default:
 	}
@@ -101,7 +87,10 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 		status, page, h, _ := get(t, l.Redirect()+"/?state=ours&code=x", nil)
 		first <- shown{status, page, h}
 	}()
-	a := <-got
+	a, err := l.Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if a.Values.Get("code") != "x" {
 		t.Errorf("got %v", a.Values)
 	}
@@ -121,11 +110,60 @@ func TestTheLoopbackTakesOneAnswerOfItsOwn(t *testing.T) {
 	proof.Ran(t, "T07", "%d requests that are no answer of ours, prefetches among them: taken 0; after the first answer the port is closed", dealt)
 }
 
+// A person, or a browser that has signed in already, can be back before the
+// program goes on from having shown the link.
+func TestWhoeverIsBackAtOnceIsHeard(t *testing.T) {
+	w := world{tid: tenantA, shows: func(n int) bool { return n > 1 }}
+	var places []*loopback
+	visits := make(chan int, 2)
+	visit := func(s Step) {
+		if s.What != StepSignIn && s.What != StepConsent {
+			return
+		}
+		l := places[len(places)-1]
+		answered := make(chan int, 1)
+		go func() {
+			status, _, _, err := get(t, l.Redirect()+"/?code=x", nil)
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- status
+			visits <- status
+		}()
+		for taken := false; !taken; { // the answer is taken or refused before Show returns
+			select {
+			case status := <-answered:
+				answered <- status
+				return
+			case <-time.After(time.Millisecond):
+				l.mu.Lock()
+				taken = l.over
+				l.mu.Unlock()
+			}
+		}
+	}
+	r, err := w.connectBy(t.Context(), Order{Way: Browser}, visit, func() (Callback, error) {
+		c, err := listenLoopback()
+		if err == nil {
+			places = append(places, c.(*loopback))
+		}
+		return c, err
+	})
+	if err != nil || len(r.Sources) != 1 || r.Sources[0].Outcome != Works {
+		t.Errorf("%+v %v", r, err)
+	}
+	for range 2 {
+		if status := <-visits; status != http.StatusOK {
+			t.Errorf("whoever came back at once was shown %d", status)
+		}
+	}
+}
+
 func TestTheLoopbackIsOpenForFiveMinutesAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &loopback{answers: make(chan *Answer, 1)}
 		began := time.Now()
-		_, err := l.Wait(t.Context(), func(url.Values) bool { return true })
+		_, err := l.Wait(t.Context())
 		if err == nil || time.Since(began) != 5*time.Minute || !l.over {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}

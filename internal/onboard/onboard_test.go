@@ -75,9 +75,10 @@ func (a agreeing) Finish(url.Values) error { return a.declined }
 // callback hands over what the browser brings.
 type callback struct{ *world }
 
-func (callback) Redirect() string { return "http://localhost:1" }
-func (callback) Close()           {}
-func (c callback) Wait(ctx context.Context, _ func(url.Values) bool) (*Answer, error) {
+func (callback) Redirect() string             { return "http://localhost:1" }
+func (callback) Expect(func(url.Values) bool) {}
+func (callback) Close()                       {}
+func (c callback) Wait(ctx context.Context) (*Answer, error) {
 	if c.back == nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -91,7 +92,11 @@ func (c callback) Wait(ctx context.Context, _ func(url.Values) bool) (*Answer, e
 }
 
 func (w *world) connect(ctx context.Context, o Order) (Result, error) {
-	s := Service{Entra: w, Show: func(s Step) { w.steps = append(w.steps, s.What) }, Listen: func() (Callback, error) { return callback{w}, nil },
+	return w.connectBy(ctx, o, func(s Step) { w.steps = append(w.steps, s.What) }, func() (Callback, error) { return callback{w}, nil })
+}
+
+func (w *world) connectBy(ctx context.Context, o Order, show func(Step), listen func() (Callback, error)) (Result, error) {
+	s := Service{Entra: w, Show: show, Listen: listen,
 		Keep: func(context.Context, drover.Tenant, drover.Secret) error { w.kept++; return nil },
 		Check: func(context.Context, drover.Tenant) ([]coverage.Source, error) {
 			w.checked++

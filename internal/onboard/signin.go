@@ -53,8 +53,9 @@ func (s *Service) byBrowser(ctx context.Context, o Order, source drover.SourceID
 	if err != nil {
 		return nil, err
 	}
+	back.Expect(sign.Mine)
 	s.Show(Step{What: StepSignIn, URL: sign.URL(), Time: time.Now().Add(callbackLife)})
-	a, err := back.Wait(ctx, sign.Mine)
+	a, err := back.Wait(ctx)
 	if err != nil {
 		return nil, stop(o, "begin again; where no browser can reach this machine, sign in by code: --device", err)
 	}
