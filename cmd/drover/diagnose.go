@@ -13,7 +13,6 @@ import (
 	"drover/internal/entra"
 	"drover/internal/expiry"
 	"drover/internal/registration"
-	"drover/internal/signin"
 )
 
 // checkTenant asks for a tenant's tokens, reads the newest minute of each feed,
@@ -185,7 +184,7 @@ func (a *app) checkSignIn(ctx context.Context, t drover.Tenant, now time.Time) [
 	if a.store == nil {
 		return nil
 	}
-	saved, there, err := a.signIns.Load(ctx, t)
+	s, there, err := a.keeping.Of(ctx, t)
 	f := admin.Finding{What: "sign-in", OK: true, Who: string(entra.Us)}
 	switch {
 	case err != nil:
@@ -194,14 +193,12 @@ func (a *app) checkSignIn(ctx context.Context, t drover.Tenant, now time.Time) [
 	case !there:
 		return nil
 	}
-	renewed := saved.At.Time()
-	ends := renewed.Add(signin.Life)
-	f.Says = fmt.Sprintf("it is read with a person's sign-in; its refresh token is of %s and ends on %s unless it is used", day(renewed), day(ends))
-	if left := ends.Sub(now); left < time.Duration(expiry.SignIn[0])*24*time.Hour {
+	f.Says = fmt.Sprintf("it is read with a person's sign-in; its refresh token is of %s and ends on %s unless it is used", day(s.Renewed.Time()), day(s.Ends))
+	if left := s.Ends.Sub(now); left < time.Duration(expiry.SignIn[0])*24*time.Hour {
 		f.Warn, f.Cause, f.Hint = true, "drover has not renewed it", "sign in again: drover tenant connect "+t.Name+"; better, read it with the app's own permissions"
 		f.OK = left >= expiry.SignInAlarm*24*time.Hour
 	}
-	if s, ok := a.keeping.Of(ctx, t); ok && s.Trouble != nil {
+	if s.Trouble != nil {
 		f.OK, f.Cause, f.Hint = false, "it could not be renewed: "+s.Trouble.Error(), s.Hint
 	}
 	return []admin.Finding{f}

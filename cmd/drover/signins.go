@@ -14,10 +14,11 @@ import (
 )
 
 // signIn says how the sign-in stands by which a tenant is read; nil if it is
-// read with the app's own permissions.
+// read with the app's own permissions. One that cannot be opened is said by
+// drover tenant check.
 func (a *app) signIn(ctx context.Context, t drover.Tenant) *admin.SignInStatus {
-	s, ok := a.keeping.Of(ctx, t)
-	if !ok {
+	s, ok, err := a.keeping.Of(ctx, t)
+	if err != nil || !ok {
 		return nil
 	}
 	out := &admin.SignInStatus{Renewed: s.Renewed, Ends: s.Ends, Hint: s.Hint}

@@ -219,14 +219,14 @@ type Status struct {
 	Hint    string    // what to do, if there is trouble
 }
 
-// Of returns how a tenant's sign-in stands; ok is false if it has none, or one
-// that cannot be opened.
-func (k *Keeper) Of(ctx context.Context, t drover.Tenant) (s Status, ok bool) {
+// Of returns how a tenant's sign-in stands; ok is false if it has none, err is
+// not nil if it cannot be opened.
+func (k *Keeper) Of(ctx context.Context, t drover.Tenant) (s Status, ok bool, err error) {
 	r, ok, err := k.store.Load(ctx, t)
 	if err != nil || !ok || t.State == drover.Removed {
-		return s, false
+		return s, false, err
 	}
-	return k.status(held{t, r.At}), true
+	return k.status(held{t, r.At}), true, nil
 }
 
 func (k *Keeper) status(h held) Status {

@@ -197,7 +197,7 @@ func TestARefusalIsSaidOnceAskedAgainAndEndsWithANewSignIn(t *testing.T) {
 				t.Errorf("asked again after %v", d)
 			}
 		}
-		s, ok := w.keeper.Of(t.Context(), x)
+		s, ok, _ := w.keeper.Of(t.Context(), x)
 		_, refused, err := w.keeper.Items(t.Context())
 		if !ok || s.Trouble == nil || s.Hint == "" || err != nil || len(refused) != 1 {
 			t.Errorf("%+v, refused %v, %v", s, refused, err)
@@ -205,7 +205,7 @@ func TestARefusalIsSaidOnceAskedAgainAndEndsWithANewSignIn(t *testing.T) {
 		if err := w.store.Seal(t.Context(), x, drover.NewSecret("new")); err != nil {
 			t.Fatal(err)
 		}
-		if s, _ := w.keeper.Of(t.Context(), x); s.Trouble != nil {
+		if s, _, _ := w.keeper.Of(t.Context(), x); s.Trouble != nil {
 			t.Errorf("after a new sign-in there is still trouble: %v", s.Trouble)
 		}
 		if strings.Contains(w.log.String(), "canary") {
