@@ -301,6 +301,8 @@ func TestLinkedModules(t *testing.T) {
 
 // TestNoTraceOfAWorkshop looks through every tracked file for paths of the
 // machine it was written on, and for work that was left for later.
+//
+//citest:plain one file after the other
 func TestNoTraceOfAWorkshop(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {

@@ -62,6 +62,7 @@ func (ca receiverCA) issue(t *testing.T, until time.Time) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: ca.key}
 }
 
+//citest:plain weeks in pretended time
 func TestAReceiversCertificateIsSpokenOfBeforeItEnds(t *testing.T) {
 	warned, dealt, unverified := 0, 0, int64(0)
 	for name, tt := range map[string]struct {

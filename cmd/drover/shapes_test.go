@@ -100,6 +100,8 @@ func span(data *estate.Data) (sources []drover.SourceID, first time.Time) {
 
 // Every row of the real-shaped files goes through the pretend cloud, the
 // ledger and both sinks, and comes out with the bytes that the file has.
+//
+//citest:plain one file after the other
 func TestRealShapedDataComesOutByteForByte(t *testing.T) {
 	all, err := estate.ReadData(realData(t))
 	if err != nil {

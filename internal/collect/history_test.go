@@ -261,6 +261,7 @@ func TestAPlaceInThePastThatCannotBeReadIsAGapAndTheRestIsRead(t *testing.T) {
 	})
 }
 
+//citest:plain many stories in pretended time
 func TestAFirstReadLosesNothingWhateverTheClocksSay(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ahead  time.Duration // of our clock

@@ -214,6 +214,7 @@ func crowd(t *testing.T, tenants int, span time.Duration, restart bool, slow fun
 // fine answers as fast as Graph does.
 func fine(drover.TenantID) (time.Duration, error) { return 60 * time.Millisecond, nil }
 
+//citest:plain a count of starts in pretended time
 func TestTenThousandTenantsAreSpreadEvenlyAlsoAfterARestart(t *testing.T) {
 	const tenants, span, window = 10_000, 16 * time.Minute, 5 * time.Second
 	asked, lags := crowd(t, tenants, span, true, fine)

@@ -123,6 +123,8 @@ func TestWhatIsSilentInAllTenantsAtOnceIsOneIncident(t *testing.T) {
 
 // Two products in each tenant, an alert an hour of each: one stops everywhere,
 // or in one tenant, while the feeds go on with the other.
+//
+//citest:plain weeks in pretended time
 func TestAProductThatIsSilentInAllTenantsIsOneIncident(t *testing.T) {
 	const tenants, past = 5, 30 * 24
 	incidents, single, took := 0, 0, time.Duration(0)
@@ -189,6 +191,7 @@ func TestAProductThatIsSilentInAllTenantsIsOneIncident(t *testing.T) {
 	proof.Ran(t, "P39", "%d tenants lose a product at once while their feeds go on: %d incident after %s, and %d alarms of single feeds", tenants, incidents, took.Round(time.Minute), single)
 }
 
+//citest:plain weeks in pretended time
 func TestAJumpOfLatenessIsSaidWithAdvice(t *testing.T) {
 	story(t, 2, func(w *world) {
 		now := time.Now()

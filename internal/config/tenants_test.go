@@ -124,6 +124,8 @@ func TestWhatIsWrittenIsReadBackTheSame(t *testing.T) {
 }
 
 // The bounds are for ten thousand tenants.
+//
+//citest:plain one long text
 func TestAListOfTenThousandIsRead(t *testing.T) {
 	list := make([]Tenant, MaxTenants)
 	for i := range list {

@@ -106,6 +106,7 @@ func TestTheOrderIsCheckedByCountingOrElseByReadingAgain(t *testing.T) {
 	}
 }
 
+//citest:plain one story after the other
 func TestTiesAcrossAPageEdgeAreReadWhole(t *testing.T) {
 	const size = 10
 	lost, rows, skipped := 0, 0, 0
@@ -221,6 +222,7 @@ func TestLiveUpdatesBetweenPagesLoseNothing(t *testing.T) {
 	})
 }
 
+//citest:plain one story after the other
 func TestAThousandStoriesOfAlertsThatMoveBetweenPages(t *testing.T) {
 	const stories = 1000
 	owed, lost := 0, 0

@@ -56,6 +56,7 @@ func window(q string) (since, until drover.Instant, ok bool) {
 	return since, until, err1 == nil && err2 == nil
 }
 
+//citest:plain one story after the other
 func TestAnAnswerThatKeepsTheNewestOnlyIsHalvedUntilItIsWhole(t *testing.T) {
 	lost, rows, asked, allowed := 0, 0, 0, 0
 	for _, id := range []drover.SourceID{drover.SIEMDetections, drover.MDEAlerts} {

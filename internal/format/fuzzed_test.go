@@ -24,6 +24,7 @@ func spiky(rng *rand.Rand) string {
 	return string(b)
 }
 
+//citest:plain one alert after the other
 func TestOneAlertIsOneRecordWhateverItHolds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 8))
 	records, split, altered, spoofed := 0, 0, 0, 0

@@ -128,6 +128,8 @@ func pruneChild(dir string) error {
 // TestAPruneThatIsKilledDropsNothingOwed kills a prune at every failpoint. What a
 // sink is owed is there, and every key is, so that no row that is read again
 // comes twice (reference faults S18).
+//
+//citest:plain one killed child after the other
 func TestAPruneThatIsKilledDropsNothingOwed(t *testing.T) {
 	t.Parallel()
 	sound := t.TempDir()

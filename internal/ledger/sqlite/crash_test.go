@@ -210,6 +210,8 @@ func storyChild(dir string) error {
 // TestKilledAnywhere kills a process at every failpoint of a ledger's life and
 // opens what it left: all that was said is there, nothing is there by half,
 // and life goes on without help (reference faults S01, S18, I7, I9, I11).
+//
+//citest:plain one killed child after the other
 func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -421,6 +423,8 @@ func migrateChild(dir string) error {
 
 // TestMigrationKilled: a step is done whole or not at all, and an older
 // program refuses what a newer one has changed (reference faults S09, I22).
+//
+//citest:plain one killed child after the other
 func TestMigrationKilled(t *testing.T) {
 	t.Parallel()
 	unusable := 0

@@ -133,6 +133,8 @@ func flip(t *testing.T, path string, at int64) {
 // opened as if nothing had happened; and where its sum has been lost, too, it
 // is refused, or reading ends in an error, or the check names the damage, or
 // nothing that it tells has changed (reference faults S07).
+//
+//citest:plain one bit after the other
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	dir, tells := soundLedger(t)
@@ -204,6 +206,8 @@ func TestFlippedBits(t *testing.T) {
 
 // TestFlippedLog turns bits in the log of a ledger that was not closed. Only in
 // the last transaction can that look like a write that the power cut off.
+//
+//citest:plain one bit after the other
 func TestFlippedLog(t *testing.T) {
 	t.Parallel()
 	dir, _ := soundLedger(t)

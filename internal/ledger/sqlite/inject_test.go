@@ -235,6 +235,8 @@ func mayInject(t *testing.T, id string) {
 // TestAFailingDiskEndsIt: after an error on writing, fsync or reading nothing is
 // answered and nothing is written or fsynced any more; what was answered before
 // it is there (reference faults S05).
+//
+//citest:plain one child after the other, traced
 func TestAFailingDiskEndsIt(t *testing.T) {
 	mayInject(t, "S05")
 	dir := preparedLedger(t)
@@ -256,6 +258,8 @@ func TestAFailingDiskEndsIt(t *testing.T) {
 }
 
 // TestADiskThatTurnsReadOnlyEndsIt (reference faults S06).
+//
+//citest:plain one child after the other, traced
 func TestADiskThatTurnsReadOnlyEndsIt(t *testing.T) {
 	mayInject(t, "S06")
 	dir := preparedLedger(t)
@@ -276,6 +280,8 @@ func TestADiskThatTurnsReadOnlyEndsIt(t *testing.T) {
 
 // TestADiskFullAtAnyWritePasses: no write that finds no space ends it; it goes on
 // without a restart, and nothing that was answered is lost (reference faults S04).
+//
+//citest:plain one child after the other, traced
 func TestADiskFullAtAnyWritePasses(t *testing.T) {
 	mayInject(t, "S04")
 	dir := preparedLedger(t)

@@ -220,6 +220,8 @@ func onlyOf(dir string, sealed [][]byte) error {
 
 // TestAKeyThatFollowsAnotherMayBeKilledAnywhere kills a rotation at every
 // failpoint, each seal a commit of its own (reference faults T13).
+//
+//citest:plain one killed child after the other
 func TestAKeyThatFollowsAnotherMayBeKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()

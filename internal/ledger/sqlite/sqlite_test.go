@@ -47,6 +47,8 @@ func TestStore(t *testing.T) {
 }
 
 // TestStoreWithoutMemory: nothing depends on what is kept in memory.
+//
+//citest:plain what TestStore does, otherwise opened
 func TestStoreWithoutMemory(t *testing.T) {
 	ledgertest.Run(t, func(t testing.TB, dir string, clock func() time.Time) ledger.Store {
 		s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: filepath.Join(dir, "ledger"), Vault: openVault(t, filepath.Join(dir, "vault")), Clock: clock, Place: "test", Recent: -1})

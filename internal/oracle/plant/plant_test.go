@@ -44,6 +44,7 @@ func TestAGoodRunPasses(t *testing.T) {
 	}
 }
 
+//citest:plain one plant after the other
 func TestTheOracleNamesEachPlantedBug(t *testing.T) {
 	byPromise, caughtOf := make(map[int]int), make(map[int]int)
 	names := make(map[string]bool)

@@ -337,6 +337,7 @@ func TestASecondProcessIsKeptOut(t *testing.T) {
 // nasty are pieces of names that lead elsewhere.
 var nasty = []string{"..", "../", "/", "//", "\\", "\x00", ".", ".drover.lock", "~", "C:", "CON", "NUL", "é", "\u202e", "\n", "\x1b[2J", strings.Repeat("a", 300), "{tenant}", "{", "}", "%2e%2e", "a", "B", "-", "_", "0"}
 
+//citest:plain one name after the other
 func TestNoNameLeadsOutOfTheRoot(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	word := func() string {

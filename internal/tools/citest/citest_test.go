@@ -201,6 +201,40 @@ func TestEveryFolderWithALongTestIsFound(t *testing.T) {
 	}
 }
 
+func TestATestThatRunsWithoutTheRaceDetectorIsMarkedOnce(t *testing.T) {
+	const mark, body = "//citest:plain it is long\n", "(t *testing.T) {}\n"
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  string
+		fails string
+	}{
+		"none":              {files: map[string]string{"a_test.go": "func TestA" + body}},
+		"two in one folder": {files: map[string]string{"internal/x/a_test.go": "// TestA is.\n//\n" + mark + "func TestA" + body + "func TestB" + body, "internal/x/c_test.go": mark + "func TestC" + body}, want: "^(TestA|TestC)$ ./internal/x"},
+		"no reason":         {files: map[string]string{"a_test.go": "//citest:plain\nfunc TestA" + body}, fails: "a_test.go: 0 of 1 marks"},
+		"above no test":     {files: map[string]string{"a_test.go": mark + "\nfunc TestA" + body}, fails: "a_test.go: 0 of 1 marks"},
+		"a name of two":     {files: map[string]string{"internal/x/a_test.go": mark + "func TestA" + body, "internal/y/a_test.go": "func TestA" + body}, fails: "TestA, marked //citest:plain, has the name of another test"},
+		"a rig":             {files: map[string]string{"internal/rig/x/a_test.go": mark + "func TestA" + body}, fails: "anyway"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			for name, text := range tt.files {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := plainTests()
+			switch {
+			case tt.fails != "":
+				if err == nil || !strings.Contains(err.Error(), tt.fails) {
+					t.Errorf("%v, want %q", err, tt.fails)
+				}
+			case err != nil || len(p.names) == 0 && tt.want != "" || len(p.names) > 0 && p.match()+" "+strings.Join(p.dirs, " ") != tt.want:
+				t.Errorf("got %q in %q, %v, want %q", p.match(), p.dirs, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestTheBudgetsStandInTheDocs(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "testing.md"))
 	if err != nil {

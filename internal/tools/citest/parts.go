@@ -92,23 +92,29 @@ func lintPart() part {
 const plainSQLite = "-gcflags=modernc.org/sqlite/lib=-race=false"
 
 // unitPart runs all tests but the rigs, with the race detector where a C
-// compiler is there.
+// compiler is there, save those that are marked to run without it.
 func unitPart() part {
 	return part{"unit", 600 * time.Second, func(ctx context.Context, s *session) error {
 		all, err := packages(ctx)
 		if err != nil {
 			return err
 		}
-		unit := slices.DeleteFunc(all, isRig)
-		args := append([]string{"-timeout=10m"}, unit...)
-		said := note("without -race: a C compiler is not here")
-		if haveCompiler() {
-			args, said = append([]string{"-race", plainSQLite}, args...), "with -race"
+		unit := append([]string{"-timeout=10m"}, slices.DeleteFunc(all, isRig)...)
+		if !haveCompiler() {
+			if err := s.tests.goTest(ctx, s.out, "", unit...); err != nil {
+				return err
+			}
+			return note("without -race: a C compiler is not here")
 		}
-		if err := s.tests.goTest(ctx, s.out, "", args...); err != nil {
+		without, err := plainTests()
+		if err != nil {
 			return err
 		}
-		return said
+		err = s.tests.goTest(ctx, s.out, "", append([]string{"-race", plainSQLite, "-skip=" + without.match()}, unit...)...)
+		if err := errors.Join(err, s.tests.goTest(ctx, s.out, "", append([]string{"-timeout=10m", "-run=" + without.match()}, without.dirs...)...)); err != nil {
+			return err
+		}
+		return note(fmt.Sprintf("with -race, but %d tests", len(without.names)))
 	}}
 }
 
@@ -211,28 +217,6 @@ func tagged(ctx context.Context, s *session, tag string) error {
 		return s.tests.goTest(ctx, s.out, "", append([]string{"-tags=" + tag, "-timeout=24h", "-p=1"}, with...)...)
 	}})
 	return nil
-}
-
-// withTag lists the folders that have a test file behind the tag.
-func withTag(tag string) ([]string, error) {
-	line := regexp.MustCompile(`(?m)^//go:build .*\b` + tag + `\b`)
-	var dirs []string
-	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && path != "." {
-			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil || strings.HasPrefix(d.Name(), ".") {
-				return filepath.SkipDir // a module of its own
-			}
-		}
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if dir := "./" + filepath.Dir(path); err == nil && line.Match(text) && !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
-		}
-		return err
-	})
-	return dirs, err
 }
 
 // proofsOnly runs the tests that proofs.txt names and no others.
