@@ -38,6 +38,9 @@ func main() {
 	}
 	s, err := newSession()
 	if err == nil {
+		err = os.Setenv("CGO_ENABLED", "0") // as the binary is built; so all that is compiled is compiled once
+	}
+	if err == nil {
 		err = commands[os.Args[1]].run(ctx, s)
 	}
 	if err != nil {

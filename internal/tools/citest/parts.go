@@ -57,7 +57,7 @@ func packagesPart() part {
 
 func buildPart() part {
 	return part{"build", 150 * time.Second, func(ctx context.Context, s *session) error {
-		_, err := run(ctx, "", []string{"CGO_ENABLED=0"}, "go", "build", "./...")
+		_, err := run(ctx, "", nil, "go", "build", "./...")
 		return err
 	}}
 }
