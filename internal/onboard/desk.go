@@ -283,7 +283,11 @@ func (d *Desk) Consent(ctx context.Context, session drover.Hash) (page string, e
 
 // agreed takes what came back from the consent's page: a hint, and no more.
 func (d *Desk) agreed(ctx context.Context, i ledger.Invitation, ask AdminConsent, q url.Values) error {
-	if i.State != ledger.InviteSignedIn {
+	switch i.State {
+	case ledger.InviteSignedIn:
+	case ledger.InviteConsented, ledger.InviteDone, ledger.InviteWaiting:
+		return nil // tokens showed the consent before the browser was back
+	default:
 		return ErrForeign
 	}
 	if err := ask.Finish(q); err != nil {

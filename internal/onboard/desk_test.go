@@ -158,6 +158,40 @@ func (d *desking) agrees(t *testing.T, session drover.Hash) {
 	}
 }
 
+// Tokens may show a consent before the browser in which it was given is back.
+func TestABrowserThatIsBackAfterItsConsentHasShownIsNoStranger(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later time.Duration
+		state ledger.InvitationState
+	}{
+		"at once":       {0, ledger.InviteConsented},
+		"a while later": {time.Minute, ledger.InviteDone},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, &world{tid: tenantA, shows: func(n int) bool { return n > 1 }}, ledger.Invitation{})
+			d.runs(t)
+			d.signs(t, browserA)
+			if _, err := d.Consent(t.Context(), browserA); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			time.Sleep(tt.later)
+			synctest.Wait()
+			if i := d.now(); i.State != tt.state {
+				t.Fatalf("%s: %s before the browser is back", name, i.State)
+			}
+			if err := d.Answer(t.Context(), browserA, answered); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if i := d.now(); i.State != ledger.InviteDone || d.kept.Load() != 1 {
+				t.Errorf("%s: %s, kept %d", name, i.State, d.kept.Load())
+			}
+		})
+	}
+}
+
 func TestAnInvitationComesToItsEnd(t *testing.T) {
 	any := ledger.Invitation{ID: "any"}
 	more := ledger.Invitation{Purpose: ledger.Reconsent, Lacks: []drover.SourceID{drover.MDEAlerts}}
